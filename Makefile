@@ -1,0 +1,61 @@
+# Two commands for a stranger: `make demo` and `make test`. Everything they need lands in .venv and the user's cache.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# buf only lints the proto files; it is an npm package and is skipped where npm is not installed.
+BUF    := @bufbuild/buf@1.60.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check proto buf lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
+
+demo: $(VENV)/.run ## enrol seven people, stream a moving camera, print who was recognised
+	@$(BIN)/facesvc demo
+
+test: $(VENV)/.dev ## the tests that fit into four minutes on two cores
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev ## all tests, the slow ones too
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev buf ## style, types, the import ladder, generated code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_ladder.py tests/test_generated.py
+
+proto: $(VENV)/.dev ## regenerate facesvc/v1 from proto/
+	@$(BIN)/python tests/generate.py facesvc/v1
+
+buf:
+	@if command -v npm >/dev/null; then \
+	  test -x $(VENV)/buf/node_modules/.bin/buf || npm install --silent --no-save --prefix $(VENV)/buf $(BUF); \
+	  $(VENV)/buf/node_modules/.bin/buf lint proto; \
+	else echo "buf lint skipped: npm is not installed"; fi
+
+lock: ## renew both lock files (needs uv); they name no index
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --extra plot --group headless pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --extra plot --group headless --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+# The stamps say which lock a virtual environment was made from.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "facesvc needs CPython 3.11 to 3.13: make PYTHON=python3.12 ...")'
+	@echo "setting up $(VENV) (once; about 250 MB are fetched)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+clean: ## remove the virtual environment and what tests left
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.png

@@ -1,0 +1,13 @@
+"""facesvc: on-premise face recognition. Camera frames in over gRPC, decisions about known people out.
+
+Reading order is import order: ``errors``, ``config``, ``models`` (where weights come from), ``vision`` (pixels to
+vectors), ``gallery`` (people and templates), ``stream`` (frames and decisions), ``events``, ``api`` (gRPC), ``app``
+(puts it together), ``client`` (the SDK) and ``cli``.
+"""
+
+import os
+
+# onnxruntime's Linux wheels send telemetry from 1.29 on; the switch is read when it is first imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+__version__ = "0.1.0"

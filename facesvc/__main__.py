@@ -1,0 +1,5 @@
+"""``python -m facesvc`` is the command ``facesvc``."""
+
+from facesvc.cli import main
+
+main()

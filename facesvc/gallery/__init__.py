@@ -1,0 +1,35 @@
+"""People and templates: who is known to the box, kept on disk, searched in memory.
+
+A *collection* holds *subjects*, a subject holds *samples*; a sample is one template, a vector, of one face. ``Gallery``
+is the way in, for everybody outside this package.
+
+What always holds:
+
+- A change is committed before a search sees it, and what a method has returned from survives ``kill -9``.
+- A search compares with every sample and touches no disk. A subject's similarity is the best of its samples, ties
+  break by subject id, and nobody disabled or past their consent is returned.
+- The memory is only a copy: opened again, the same file gives the same answers.
+- Vectors of two embedding contracts never meet: a file names the one it was made under and refuses any other.
+- What was erased is gone from file and log; a receipt with ids is all that stays.
+- Time is passed in. Ids and sizes are bounded where a record is born.
+
+Reading order, which is the import order: ``records`` (the words), ``schema`` (the tables), ``rows`` (records as rows),
+``sqlite`` (the file), ``store`` (people in it), ``index`` (nearest neighbours), ``roster`` (one collection in memory),
+``gallery`` (both together, under locks).
+"""
+
+from facesvc.gallery.gallery import Gallery, IdentityConflictError
+from facesvc.gallery.records import Candidate, Consent, EmbeddingContract, ErasureReceipt, Sample, Subject
+from facesvc.gallery.store import DuplicateImageError
+
+__all__ = [
+    "Candidate",
+    "Consent",
+    "DuplicateImageError",
+    "EmbeddingContract",
+    "ErasureReceipt",
+    "Gallery",
+    "IdentityConflictError",
+    "Sample",
+    "Subject",
+]

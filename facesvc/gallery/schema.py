@@ -1,0 +1,112 @@
+"""The tables, as the migrations that led to them.
+
+A migration, once released, is never edited: the next change is one more entry at the end. Each is applied in one
+transaction together with its row in ``migrations``, so a database is always at a state that has a name.
+
+Times are microseconds since 1970 in UTC, in 64-bit integers, which hold every ``datetime`` exactly.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesvc.errors import PreconditionError
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A named step of the schema and its statements."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS_TABLE = """
+    CREATE TABLE IF NOT EXISTS migrations (
+        name TEXT PRIMARY KEY,
+        apply_time INTEGER NOT NULL
+    ) STRICT
+"""
+
+# One row: what the vectors of this gallery are. No two contracts ever share a file.
+_META = """
+    CREATE TABLE meta (
+        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+        contract_id TEXT NOT NULL,
+        dimension INTEGER NOT NULL,
+        create_time INTEGER NOT NULL
+    ) STRICT
+"""
+
+_SUBJECTS = """
+    CREATE TABLE subjects (
+        collection_id TEXT NOT NULL,
+        subject_id TEXT NOT NULL,
+        display_name TEXT NOT NULL,
+        external_ids TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        consent_purpose TEXT,
+        consent_given_time INTEGER,
+        consent_expire_time INTEGER,
+        enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+        create_time INTEGER NOT NULL,
+        update_time INTEGER NOT NULL,
+        PRIMARY KEY (collection_id, subject_id)
+    ) STRICT, WITHOUT ROWID
+"""
+
+# row_id is the id of the vector in the search index. AUTOINCREMENT: the number of an erased sample is never given to
+# somebody else's. The UNIQUE over three columns also serves the foreign key and the listing of a subject's samples.
+_SAMPLES = """
+    CREATE TABLE samples (
+        row_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        sample_id TEXT NOT NULL UNIQUE,
+        collection_id TEXT NOT NULL,
+        subject_id TEXT NOT NULL,
+        vector BLOB NOT NULL,
+        quality REAL NOT NULL,
+        source TEXT NOT NULL,
+        image_sha256 BLOB NOT NULL,
+        create_time INTEGER NOT NULL,
+        UNIQUE (collection_id, subject_id, image_sha256),
+        FOREIGN KEY (collection_id, subject_id) REFERENCES subjects ON DELETE CASCADE
+    ) STRICT
+"""
+
+# Which subject a request created, for as long as the subject exists.
+_REQUESTS = """
+    CREATE TABLE requests (
+        request_id TEXT PRIMARY KEY,
+        collection_id TEXT NOT NULL,
+        subject_id TEXT NOT NULL,
+        FOREIGN KEY (collection_id, subject_id) REFERENCES subjects ON DELETE CASCADE
+    ) STRICT
+"""
+_REQUESTS_OF_SUBJECT = "CREATE INDEX requests_of_subject ON requests (collection_id, subject_id)"
+
+_RECEIPTS = """
+    CREATE TABLE receipts (
+        receipt_id TEXT PRIMARY KEY,
+        collection_id TEXT NOT NULL,
+        subject_id TEXT NOT NULL,
+        sample_ids TEXT NOT NULL,
+        erase_time INTEGER NOT NULL
+    ) STRICT
+"""
+
+MIGRATIONS = (Migration("0001_gallery", (_META, _SUBJECTS, _SAMPLES, _REQUESTS, _REQUESTS_OF_SUBJECT, _RECEIPTS)),)
+
+
+def pending(applied: Iterable[str], path: Path) -> list[Migration]:
+    """The migrations that are still to be applied, in order, to the database at ``path``.
+
+    Raises ``PreconditionError`` where one of ``applied`` is unknown here.
+    """
+    applied = set(applied)
+    if unknown := applied - {migration.name for migration in MIGRATIONS}:
+        raise PreconditionError(
+            f"the gallery {path} was written by a newer facesvc (it has {', '.join(sorted(unknown))}); run that"
+            " version, or restore a backup made before the upgrade",
+            reason="GALLERY_TOO_NEW",
+        )
+    return [migration for migration in MIGRATIONS if migration.name not in applied]

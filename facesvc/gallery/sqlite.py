@@ -1,0 +1,137 @@
+"""The file under the store: one SQLite connection, and the only code that imports ``sqlite3``.
+
+What a transaction has returned from is on the disk: a write-ahead log, synced at each commit, so that it survives
+``kill -9`` and a power cut. What was deleted is gone from it: freed pages are overwritten, and ``forget`` empties the
+log. The file is held by one process at a time, because the search index of another would not learn of a change.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from threading import RLock
+
+from facesvc.errors import DependencyError
+from facesvc.gallery import schema
+from facesvc.gallery.rows import Row, to_microseconds
+
+_PRAGMAS = (
+    # One process; see above. Comes first: the index of the log then stays in memory and needs no shared file.
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
+)
+
+# https://www.sqlite.org/rescode.html: what happened to the file, and what to do about it.
+_CAUSES = {
+    sqlite3.SQLITE_FULL: ("DISK_FULL", "the disk is full; nothing was changed, free some space and try again"),
+    sqlite3.SQLITE_BUSY: ("GALLERY_IN_USE", "another process has it open; stop that one first"),
+    sqlite3.SQLITE_CORRUPT: ("GALLERY_DAMAGED", "it is damaged; restore the last backup"),
+    sqlite3.SQLITE_NOTADB: ("GALLERY_DAMAGED", "it is not a SQLite database; check the path or restore a backup"),
+    sqlite3.SQLITE_READONLY: ("GALLERY_READ_ONLY", "it is read-only; give facesvc's user the right to write it"),
+    sqlite3.SQLITE_CANTOPEN: ("GALLERY_UNREADABLE", "it cannot be opened; check that its folder is writable"),
+    sqlite3.SQLITE_IOERR: ("DISK_FAILED", "the disk failed; look into the system's log"),
+}
+
+Parameters = Sequence[object] | Mapping[str, object]
+
+
+class Database:
+    """A SQLite file, created for its owner's eyes only. Every method may be called from any thread.
+
+    ``busy_timeout_s`` is how long to wait for another process to let go of the file. Raises ``DependencyError`` where
+    it cannot be used, here and in every method.
+    """
+
+    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+        self.path = path
+        self._lock = RLock()
+        _make_private(path)
+        with self._translated():
+            self._connection = sqlite3.connect(path, busy_timeout_s, isolation_level=None, check_same_thread=False)
+            try:
+                self._configure()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _configure(self) -> None:
+        self._connection.create_function("casefold", 1, str.casefold, deterministic=True)
+        for pragma in _PRAGMAS:
+            self._connection.execute(pragma)
+
+    def close(self) -> None:
+        """Empties the log into the file and lets go of it; closing twice is allowed."""
+        with self._lock, self._translated():
+            self._connection.close()
+
+    def migrate(self, now: datetime) -> None:
+        """Applies what is missing of the schema; ``PreconditionError`` where a newer facesvc wrote the file."""
+        self.execute(schema.MIGRATIONS_TABLE)
+        applied = [name for (name,) in self.select("SELECT name FROM migrations")]
+        for migration in schema.pending(applied, self.path):
+            with self.transaction():
+                for statement in migration.statements:
+                    self.execute(statement)
+                self.execute("INSERT INTO migrations VALUES (?, ?)", (migration.name, to_microseconds(now)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens or nothing does, and no other thread comes between."""
+        with self._lock, self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite rolls back by itself after some failures
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def select(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a query."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Runs one statement; the row id of what it inserted."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, parameters).lastrowid or 0
+
+    def forget(self) -> None:
+        """Empties the log, which still holds the pages that were overwritten in the file.
+
+        Where that fails nothing is lost: what was committed stays so, and the next checkpoint empties the log.
+        """
+        with self._lock, suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's complaints about the file as ``DependencyError``; those about our SQL stay what they are."""
+        try:
+            yield
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+            raise
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without its details
+            reason, words = _CAUSES.get(code, ("GALLERY_UNREADABLE", "SQLite refused"))
+            raise DependencyError(f"the gallery {self.path}: {words} (SQLite: {error})", reason=reason) from error
+
+
+def _make_private(path: Path) -> None:
+    """An empty file that only its owner can read, unless there is one; SQLite gives its log the same mode."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        message = f"the gallery {path} cannot be opened ({error.strerror}); check the path and who may write there"
+        raise DependencyError(message, reason="GALLERY_UNREADABLE") from error

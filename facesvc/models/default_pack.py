@@ -1,0 +1,199 @@
+"""The pack ``default``: MTCNN finds faces, dlib's ResNet-29 embeds them, both under licences that permit anything.
+
+The weights come with two Python packages that are never imported (one would load TensorFlow, the other pkg_resources):
+their files are found beside their ``__init__.py``, and only files with the SHA-256 named here are read.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import structlog
+
+from facesvc.errors import DependencyError, WeightsError
+from facesvc.models import folders
+from facesvc.models.calibration import Calibration, OperatingPoint
+from facesvc.models.packs import (
+    MANIFEST,
+    DetectorSpec,
+    EmbedderSpec,
+    Pack,
+    Source,
+    StoredFile,
+    dump_manifest,
+    load_manifest,
+    verify,
+)
+
+NAME = "default"
+DIMENSION = 128
+# Raise it whenever the same weights give other numbers than before; galleries then have to be embedded anew.
+CONVERTER_REVISION = 1
+
+SOURCES = {
+    "pnet": Source(
+        "mtcnn", "1.0.0", "assets/weights/pnet.lz4",
+        "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5", "MIT",
+    ),
+    "rnet": Source(
+        "mtcnn", "1.0.0", "assets/weights/rnet.lz4",
+        "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee", "MIT",
+    ),
+    "onet": Source(
+        "mtcnn", "1.0.0", "assets/weights/onet.lz4",
+        "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3", "MIT",
+    ),
+    "embedder": Source(
+        "face_recognition_models", "0.3.0", "models/dlib_face_recognition_resnet_model_v1.dat",
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30", "CC0-1.0",
+    ),
+}  # fmt: skip
+"""The weights of each graph, by its role."""
+
+DETECTOR = DetectorSpec(
+    family="mtcnn",
+    files={role: f"{role}.onnx" for role in ("pnet", "rnet", "onet")},
+    mean=(127.5, 127.5, 127.5),
+    std=128.0,
+)
+EMBEDDER = EmbedderSpec(
+    file="embedder.onnx",
+    side=150,
+    mean=(122.782, 117.001, 104.298),
+    std=256.0,
+    colour_order="RGB",
+    # Where dlib's own chips have these five points on average; better on LFW than its alignment by five other points.
+    template=((46.5, 45.3), (101.8, 45.4), (73.9, 77.4), (50.8, 104.4), (97.0, 104.4)),
+)
+# PLACEHOLDER: to be replaced by the measured table before a release.
+CALIBRATION = Calibration(
+    points=tuple(
+        OperatingPoint(*row)
+        for row in (
+            (1e-2, 0.88, 0.99), (1e-3, 0.90, 0.93), (1e-4, 0.92, 0.74), (1e-5, 0.94, 0.45), (1e-6, 0.95, 0.30),
+        )
+    ),
+    impostor_pairs=0,
+    source="placeholder",
+)  # fmt: skip
+
+# A conversion takes a second or two; one that takes this long never ends.
+_CONVERSION_TIMEOUT_S = 120.0
+_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+_log = structlog.get_logger(__name__)
+
+
+def ensure(cache_dir: Path) -> Pack:
+    """The pack in ``cache_dir``, every byte checked; built when it is not there, and again when it is damaged.
+
+    A whole pack needs no lock and no right to write, because packs are put in place at once; so the folder may be part
+    of a read-only image. Raises ``WeightsError`` for source packages that are missing or of another version, and
+    ``DependencyError`` for a folder that cannot be written to.
+    """
+    folder = cache_dir / NAME
+    if folders.leftovers(folder) or _problems(folder):
+        return build(cache_dir)
+    return load_manifest(folder)
+
+
+def build(cache_dir: Path, *, force: bool = False) -> Pack:
+    """As ``ensure``; with ``force`` the pack is built also where a whole one is there."""
+    folder = cache_dir / NAME
+    with folders.locked(cache_dir):
+        problems = _problems(folder) if folder.exists() else ["it is missing"]
+        if problems and folder.exists():
+            _log.warning("the pack is damaged or outdated and is built anew", folder=str(folder), problems=problems)
+        if problems or force:
+            folders.publish(folder, _files(folder))
+        else:
+            folders.clear_leftovers(folder)
+        return load_manifest(folder)
+
+
+def contract_id() -> str:
+    """The embedding contract: a hash over all that makes vectors comparable.
+
+    MTCNN belongs to it because its landmarks decide what a chip shows. The bytes of the graphs do not.
+    """
+    parts = {
+        "weights": {role: source.sha256 for role, source in SOURCES.items()},
+        "converter_revision": CONVERTER_REVISION,
+        "detector": [DETECTOR.mean, DETECTOR.std],
+        "chip": [EMBEDDER.side, EMBEDDER.mean, EMBEDDER.std, EMBEDDER.colour_order],
+        "template": EMBEDDER.template,
+        "dimension": DIMENSION,
+        "normalisation": "unit length",
+    }
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return f"dlib-resnet29-{DIMENSION}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def _problems(folder: Path) -> list[str]:
+    """What keeps the pack in ``folder`` from being the one that this version of facesvc would build."""
+    if problems := verify(folder):
+        return problems
+    pack = load_manifest(folder)
+    return [] if pack == _pack(folder, pack.files) else ["another version of facesvc built it"]
+
+
+def _pack(folder: Path, files: tuple[StoredFile, ...]) -> Pack:
+    return Pack(NAME, folder, contract_id(), DIMENSION, tuple(SOURCES.values()), files, DETECTOR, EMBEDDER, CALIBRATION)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every file of the pack; the manifest comes last."""
+    stored = []
+    for role, weights in {role: _weights(source) for role, source in SOURCES.items()}.items():
+        name, graph = f"{role}.onnx", _converted(role, weights)
+        stored.append(StoredFile(name, hashlib.sha256(graph).hexdigest(), len(graph)))
+        yield name, graph
+    yield MANIFEST, dump_manifest(_pack(folder, tuple(stored)))
+
+
+def _weights(source: Source) -> bytes:
+    """The content of a pinned weight file of an installed package, without importing that package."""
+    spec = find_spec(source.package)
+    cure = f"pip install --force-reinstall {source.package.replace('_', '-')}=={source.version}"
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(f"the package {source.package} is not installed: {cure}")
+    path = Path(spec.submodule_search_locations[0], source.file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}; {cure}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != source.sha256:
+        raise WeightsError(
+            f"{path} (of {source.package} {_version(source.package)}) is not the file of version {source.version}: "
+            f"its SHA-256 is {found}, not {source.sha256}; {cure}"
+        )
+    return content
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "of an unknown version"
+
+
+def _converted(role: str, weights: bytes) -> bytes:
+    """The ONNX graph of one network, written by a process of its own (see ``facesvc.models.convert``)."""
+    command = [sys.executable, "-m", "facesvc.models.convert", role]
+    try:
+        # From there `-m` finds this very package, installed or not, and nothing else that lies where we were started.
+        child = subprocess.run(
+            command, input=weights, capture_output=True, timeout=_CONVERSION_TIMEOUT_S, cwd=_PACKAGE_PARENT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DependencyError(f"the conversion of {role} could not run: {error}") from error
+    if child.returncode != 0:
+        reason = child.stderr.decode(errors="replace")[-2000:]
+        raise WeightsError(f"the conversion of {role} failed (status {child.returncode}): {reason}")
+    return child.stdout

@@ -1,0 +1,61 @@
+"""The default pack, built once for all tests of this folder, and the weight files that it comes from."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from facesvc.models import default_pack
+from facesvc.models.packs import Pack
+from facesvc.models.runtime import Network
+
+Script = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """The whole pack; do not change its files."""
+    return default_pack.ensure(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def networks(pack: Pack) -> dict[str, Network]:
+    """Every network of the pack, by its role."""
+    files = {**pack.detector.files, "embedder": pack.embedder.file}
+    return {role: Network.load(pack.path(name)) for role, name in files.items()}
+
+
+@pytest.fixture(scope="session")
+def weights() -> dict[str, bytes]:
+    """The weight file of each role, as installed."""
+
+    def content(package: str, file: str) -> bytes:
+        spec = find_spec(package)
+        assert spec is not None and spec.submodule_search_locations
+        return Path(spec.submodule_search_locations[0], file).read_bytes()
+
+    return {role: content(source.package, source.file) for role, source in default_pack.SOURCES.items()}
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test material that is not part of the repository."""
+    folder = Path(os.environ.get("FACESVC_SHARED") or Path(__file__).resolve().parents[3] / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no shared test material: {folder} is not there; FACESVC_SHARED may name another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def script() -> Script:
+    """Runs Python code in a process of its own: ``script(code, *arguments)``."""
+
+    def run(code: str, *arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+    return run

@@ -1,0 +1,176 @@
+"""The default pack is built once, found whole, built anew when it is not, and never half."""
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from facesvc.errors import WeightsError
+from facesvc.models import default_pack
+from facesvc.models.packs import MANIFEST, Pack, Source, verify
+
+from .conftest import Script
+
+ENSURE = """
+import sys
+from pathlib import Path
+from facesvc.models import default_pack
+input()
+print(default_pack.ensure(Path(sys.argv[1])).contract_id)
+"""
+
+BUILD_KILLED_BEFORE = """
+import os, signal, sys
+from pathlib import Path
+from facesvc.models import default_pack
+
+def hook(event, arguments):
+    if event in ("open", "os.rename") and any(str(argument).endswith(sys.argv[2]) for argument in arguments[:2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+default_pack.build(Path(sys.argv[1]), force=True)
+"""
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from facesvc.models import default_pack, runtime
+default_pack.build(Path(sys.argv[1]), force=sys.argv[2] == "force")
+foreign = {"onnx", "tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "joblib", "pkg_resources"}
+print(sorted(foreign & set(sys.modules)))
+print(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+"""
+
+
+@pytest.fixture
+def copy(pack: Pack, tmp_path: Path) -> Path:
+    """A cache folder with a whole pack that may be harmed."""
+    shutil.copytree(pack.folder, tmp_path / "default")
+    return tmp_path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_in_the_pack(pack: Pack) -> None:
+    assert verify(pack.folder) == []
+    assert names(pack.folder) == ["embedder.onnx", MANIFEST, "onet.onnx", "pnet.onnx", "rnet.onnx"]
+    assert names(pack.folder.parent) == [".lock", "default"]
+    assert pack.licences == ("mtcnn 1.0.0: MIT", "face_recognition_models 0.3.0: CC0-1.0")
+    assert (pack.embedder.side, pack.dimension) == (150, 128)
+
+
+def test_the_contract_stays() -> None:
+    # Galleries carry this id. If it changes, every vector ever stored is lost until the people are enrolled again.
+    assert default_pack.contract_id() == "dlib-resnet29-128-489c6ff9fb2c"
+
+
+def test_a_whole_pack_is_not_touched(pack: Pack, copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (copy / "default").iterdir()}
+    found = default_pack.ensure(copy)
+    assert found == replace(pack, folder=copy / "default")
+    assert {path: path.stat().st_mtime_ns for path in (copy / "default").iterdir()} == before
+    assert names(copy) == ["default"]  # not even a lock: the folder may be read-only
+
+
+def test_damage_is_named_and_repaired(pack: Pack, copy: Path) -> None:
+    graph = copy / "default" / "rnet.onnx"
+    content = bytearray(graph.read_bytes())
+    content[1000] ^= 1
+    graph.write_bytes(content)
+    (copy / "default" / "pnet.onnx").unlink()
+    with capture_logs() as logs:
+        found = default_pack.ensure(copy)
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert sorted(logs[0]["problems"]) == [
+        "pnet.onnx cannot be read: No such file or directory",
+        "rnet.onnx has another SHA-256 than the manifest says",
+    ]
+    assert found == replace(pack, folder=copy / "default")
+    assert verify(found.folder) == []
+    assert names(copy) == [".lock", "default"]
+
+
+def test_a_pack_of_another_version_is_built_anew(pack: Pack, copy: Path) -> None:
+    path = copy / "default" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["calibration"]["points"][0][1] -= 0.01
+    path.write_text(json.dumps(manifest))
+    with capture_logs() as logs:
+        found = default_pack.ensure(copy)
+    assert [entry["problems"] for entry in logs] == [["another version of facesvc built it"]]
+    assert found.calibration == pack.calibration
+
+
+def test_killed_builds_leave_nothing_or_a_whole_pack(pack: Pack, copy: Path, script: Script) -> None:
+    assert script(BUILD_KILLED_BEFORE, copy, ".default.new/rnet.onnx").returncode == -signal.SIGKILL
+    assert names(copy / ".default.new") == ["pnet.onnx"]
+    assert verify(copy / "default") == []
+    # The second build clears up after the first, and dies when the old pack is already out of the way.
+    assert script(BUILD_KILLED_BEFORE, copy, "/default").returncode == -signal.SIGKILL
+    assert names(copy / ".default.new") == names(pack.folder) or not (copy / "default").exists()
+    with capture_logs() as logs:
+        found = default_pack.ensure(copy)
+    assert logs == []
+    assert verify(found.folder) == []
+    assert names(copy) == [".lock", "default"]
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENSURE, str(tmp_path)]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60)[0].strip() for process in both] == [default_pack.contract_id()] * 2
+    assert [process.returncode for process in both] == [0, 0]
+    assert verify(tmp_path / "default") == []
+    assert names(tmp_path) == [".lock", "default"]
+
+
+def test_foreign_packages_are_not_imported(copy: Path, script: Script) -> None:
+    result = script(IMPORTED, copy, "force")
+    assert result.returncode == 0, result.stderr
+    foreign, resident_kb = result.stdout.split("\n")[:2]
+    assert foreign == "[]"
+    assert int(resident_kb) < 120_000  # with onnx it would be more than 150 MB
+
+
+@pytest.fixture
+def impostor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package ``mtcnn`` that stands before the installed one."""
+    folder = tmp_path / "site" / "mtcnn"
+    (folder / "assets" / "weights").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(folder.parent)
+    return folder
+
+
+def test_weights_of_another_version_are_refused(impostor: Path, tmp_path: Path) -> None:
+    (impostor / "assets/weights/pnet.lz4").write_bytes(b"other weights")
+    found = hashlib.sha256(b"other weights").hexdigest()
+    with pytest.raises(WeightsError, match=rf"pnet.lz4 \(of mtcnn 1.0.0\).* {found}, .*install.* mtcnn==1.0.0"):
+        default_pack.ensure(tmp_path / "cache")
+    assert names(tmp_path / "cache") == [".lock"]
+
+
+def test_a_weight_file_that_is_missing_is_named(impostor: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=rf"{impostor}/assets/weights/pnet.lz4 cannot be read: No such file"):
+        default_pack.ensure(tmp_path / "cache")
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    absent = Source("facesvc_absent", "1.0", "weights", "0" * 64, "MIT")
+    monkeypatch.setitem(default_pack.SOURCES, "pnet", absent)
+    with pytest.raises(WeightsError, match=r"facesvc_absent is not installed: pip install .*facesvc-absent==1\.0"):
+        default_pack.ensure(tmp_path)
