@@ -81,6 +81,12 @@ class UnavailableError(FacesvcError):
     reason = "UNAVAILABLE"
 
 
+class DeadlineError(FacesvcError):
+    """The caller let a time limit pass."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
 class DependencyError(FacesvcError):
     """Something beside us failed: a package, a file, a disk."""
 

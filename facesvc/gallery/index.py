@@ -13,9 +13,6 @@ from facesvc.gallery.records import Floats
 # OpenMP's idle workers spin for the next parallel region; on a small box they would take the cores that inference
 # needs. The setting holds for the process.
 faiss.omp_set_num_threads(1)
-# From this many queries on faiss changes to matrix products, which round differently. Never: a face's similarity must
-# not depend on how many other faces came with it, nor may two equal templates differ.
-faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
 
 Ids = NDArray[np.int64]
 

@@ -20,7 +20,7 @@ from facesvc.gallery.sqlite import Database
 MAX_PAGE_SIZE = 1000
 UPDATABLE = frozenset({"display_name", "external_ids", "metadata", "consent", "enabled"})
 
-_BATCH = 512  # samples per statement while all are read; bounds how long the others wait
+_BATCH = 128  # samples per statement while all are read; bounds how long the others wait
 
 _INSERT_SUBJECT = """
     INSERT INTO subjects VALUES (

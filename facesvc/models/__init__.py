@@ -4,8 +4,8 @@ A *pack* is a folder with ONNX graphs and a ``manifest.json`` that says where ea
 how its input is prepared, and which similarity belongs to which false-match rate. Reading order:
 
 * ``mtcnn`` and ``dlib_resnet`` read the weight files of two Python packages, trusting no byte of them, and write each
-  network as a graph with ``graph``; ``convert`` runs them as a program of its own, because importing onnx costs a
-  process more memory than the four networks do.
+  network as a graph with ``graph``; ``convert`` runs them as a program of its own, because a process that once used
+  onnx keeps the memory.
 * ``calibration`` and ``packs`` are the records; ``manifest`` reads JSON without believing it.
 * ``folders`` puts a folder in place so that a kill at any moment leaves the whole of it or nothing.
 * ``default_pack`` joins these: ``ensure`` gives the pack ``default``, built on the first call, checked on every other.

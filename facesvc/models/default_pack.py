@@ -106,7 +106,7 @@ def build(cache_dir: Path, *, force: bool = False) -> Pack:
     """As ``ensure``; with ``force`` the pack is built also where a whole one is there."""
     folder = cache_dir / NAME
     with folders.locked(cache_dir):
-        problems = _problems(folder) if folder.exists() else ["it is missing"]
+        problems = _problems(folder)
         if problems and folder.exists():
             _log.warning("the pack is damaged or outdated and is built anew", folder=str(folder), problems=problems)
         if problems or force:

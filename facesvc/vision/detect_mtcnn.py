@@ -126,7 +126,7 @@ class MtcnnDetector:
 
 
 class _Pyramid:
-    """A picture and its halves, so that any smaller view of it is taken at nearly the resolution it needs.
+    """A picture and its halves, so that smaller views of it cost no more than they show.
 
     Halving averages four pixels into one, which cv2 does fast; from there bilinear sampling is enough.
     """
@@ -155,18 +155,24 @@ class _Pyramid:
         return view, border  # type: ignore[return-value]
 
     def crops(self, squares: Floats, side: int) -> list[Pixels]:
-        """Each of ``squares`` (N, 4) as (side, side, 3) uint8."""
-        zooms = side / (squares[:, 2] - squares[:, 0])
-        return [self._crop(square, zoom, side) for square, zoom in zip(squares.tolist(), zooms.tolist(), strict=True)]
+        """Each of ``squares`` (N, 4) as (side, side, 3) uint8.
 
-    def _crop(self, square: list[float], zoom: float, side: int) -> Pixels:
-        source = self._level(zoom)
-        shrunk = source.shape[1] / self._levels[0].shape[1]
-        step = zoom / shrunk
-        # cv2 puts pixel centres on whole numbers, hence the halves.
-        shift = [0.5 * step - 0.5 - corner * zoom for corner in square[:2]]
-        matrix = np.array([[step, 0, shift[0]], [0, step, shift[1]]])
-        return cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=_GREY)  # type: ignore[return-value]
+        Cut at whole pixels of the full picture and sampled without smoothing, as the networks saw it in training:
+        sub-pixel or averaged crops lost half a point of accuracy on LFW.
+        """
+        return [self._crop(square, side) for square in np.rint(squares).astype(int).tolist()]
+
+    def _crop(self, square: list[int], side: int) -> Pixels:
+        frame = self._levels[0]
+        height, width = frame.shape[:2]
+        # At least one pixel of the frame, also where a window was moved out of it.
+        left, top = min(square[0], width - 1), min(square[1], height - 1)
+        right, bottom = max(square[2], left + 1, 1), max(square[3], top + 1, 1)
+        inside = frame[max(top, 0) : bottom, max(left, 0) : right]
+        outside = [max(0, edge) for edge in (-top, bottom - height, -left, right - width)]
+        if any(outside):
+            inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_CONSTANT, value=_GREY)  # type: ignore[assignment]
+        return cv2.resize(inside, (side, side), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def _level(self, scale: float) -> Pixels:
         """The smallest half that is not smaller than ``scale``."""

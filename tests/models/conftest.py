@@ -13,7 +13,7 @@ from facesvc.models import default_pack
 from facesvc.models.packs import Pack
 from facesvc.models.runtime import Network
 
-Script = Callable[..., "subprocess.CompletedProcess[str]"]
+Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,8 @@ def weights() -> dict[str, bytes]:
 
     def content(package: str, file: str) -> bytes:
         spec = find_spec(package)
-        assert spec is not None and spec.submodule_search_locations
+        assert spec is not None
+        assert spec.submodule_search_locations
         return Path(spec.submodule_search_locations[0], file).read_bytes()
 
     return {role: content(source.package, source.file) for role, source in default_pack.SOURCES.items()}
@@ -54,7 +55,7 @@ def shared() -> Path:
 def script() -> Script:
     """Runs Python code in a process of its own: ``script(code, *arguments)``."""
 
-    def run(code: str, *arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+    def run(code: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload, no-any-return]
 

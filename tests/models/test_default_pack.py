@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +17,15 @@ from facesvc.errors import WeightsError
 from facesvc.models import default_pack
 from facesvc.models.packs import MANIFEST, Pack, Source, verify
 
-from .conftest import Script
-
+Script = Callable[..., subprocess.CompletedProcess[str]]
 ENSURE = """
 import sys
 from pathlib import Path
-from facesvc.models import default_pack
+from facesvc.models import default_pack, runtime
 input()
+foreign = {"onnx", "tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "joblib", "pkg_resources"}
 print(default_pack.ensure(Path(sys.argv[1])).contract_id)
+print(*foreign & set(sys.modules))
 """
 
 BUILD_KILLED_BEFORE = """
@@ -32,21 +34,13 @@ from pathlib import Path
 from facesvc.models import default_pack
 
 def hook(event, arguments):
-    if event in ("open", "os.rename") and any(str(argument).endswith(sys.argv[2]) for argument in arguments[:2]):
+    if (event == "open" and str(arguments[0]).endswith(sys.argv[2])) or (
+        event == "os.rename" and str(arguments[1]).endswith(sys.argv[2])
+    ):
         os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(hook)
 default_pack.build(Path(sys.argv[1]), force=True)
-"""
-
-IMPORTED = """
-import sys
-from pathlib import Path
-from facesvc.models import default_pack, runtime
-default_pack.build(Path(sys.argv[1]), force=sys.argv[2] == "force")
-foreign = {"onnx", "tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "joblib", "pkg_resources"}
-print(sorted(foreign & set(sys.modules)))
-print(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
 """
 
 
@@ -82,6 +76,15 @@ def test_a_whole_pack_is_not_touched(pack: Pack, copy: Path) -> None:
     assert names(copy) == ["default"]  # not even a lock: the folder may be read-only
 
 
+def test_leftovers_beside_a_whole_pack_are_removed(copy: Path) -> None:
+    (copy / ".default.old").mkdir()
+    (copy / ".default.old" / "embedder.onnx").touch()
+    before = (copy / "default").stat()
+    default_pack.ensure(copy)
+    assert (copy / "default").stat().st_ino == before.st_ino
+    assert names(copy) == [".lock", "default"]
+
+
 def test_damage_is_named_and_repaired(pack: Pack, copy: Path) -> None:
     graph = copy / "default" / "rnet.onnx"
     content = bytearray(graph.read_bytes())
@@ -100,24 +103,14 @@ def test_damage_is_named_and_repaired(pack: Pack, copy: Path) -> None:
     assert names(copy) == [".lock", "default"]
 
 
-def test_a_pack_of_another_version_is_built_anew(pack: Pack, copy: Path) -> None:
-    path = copy / "default" / MANIFEST
-    manifest = json.loads(path.read_text())
-    manifest["calibration"]["points"][0][1] -= 0.01
-    path.write_text(json.dumps(manifest))
-    with capture_logs() as logs:
-        found = default_pack.ensure(copy)
-    assert [entry["problems"] for entry in logs] == [["another version of facesvc built it"]]
-    assert found.calibration == pack.calibration
-
-
 def test_killed_builds_leave_nothing_or_a_whole_pack(pack: Pack, copy: Path, script: Script) -> None:
     assert script(BUILD_KILLED_BEFORE, copy, ".default.new/rnet.onnx").returncode == -signal.SIGKILL
     assert names(copy / ".default.new") == ["pnet.onnx"]
     assert verify(copy / "default") == []
     # The second build clears up after the first, and dies when the old pack is already out of the way.
     assert script(BUILD_KILLED_BEFORE, copy, "/default").returncode == -signal.SIGKILL
-    assert names(copy / ".default.new") == names(pack.folder) or not (copy / "default").exists()
+    assert names(copy) == [".default.new", ".default.old", ".lock"]
+    assert names(copy / ".default.new") == names(pack.folder)
     with capture_logs() as logs:
         found = default_pack.ensure(copy)
     assert logs == []
@@ -132,18 +125,12 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         assert process.stdin
         process.stdin.write("\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60)[0].strip() for process in both] == [default_pack.contract_id()] * 2
+    reports = [process.communicate(timeout=60)[0].split("\n") for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert verify(tmp_path / "default") == []
     assert names(tmp_path) == [".lock", "default"]
-
-
-def test_foreign_packages_are_not_imported(copy: Path, script: Script) -> None:
-    result = script(IMPORTED, copy, "force")
-    assert result.returncode == 0, result.stderr
-    foreign, resident_kb = result.stdout.split("\n")[:2]
-    assert foreign == "[]"
-    assert int(resident_kb) < 120_000  # with onnx it would be more than 150 MB
+    # Nothing foreign was imported, not by the one that built the pack either.
+    assert reports == [[default_pack.contract_id(), "", ""]] * 2
 
 
 @pytest.fixture
@@ -167,6 +154,19 @@ def test_weights_of_another_version_are_refused(impostor: Path, tmp_path: Path) 
 def test_a_weight_file_that_is_missing_is_named(impostor: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=rf"{impostor}/assets/weights/pnet.lz4 cannot be read: No such file"):
         default_pack.ensure(tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("impostor")
+def test_a_pack_of_another_version_is_built_anew_and_stays_until_then(pack: Pack, copy: Path) -> None:
+    path = copy / "default" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["calibration"]["points"][0][1] -= 0.01
+    path.write_text(json.dumps(manifest))
+    with capture_logs() as logs, pytest.raises(WeightsError):
+        default_pack.ensure(copy)
+    assert [entry["problems"] for entry in logs] == [["another version of facesvc built it"]]
+    assert verify(copy / "default") == []
+    assert names(copy / "default") == names(pack.folder)
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

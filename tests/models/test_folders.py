@@ -2,7 +2,8 @@
 
 import resource
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,7 @@ import pytest
 from facesvc.errors import DependencyError
 from facesvc.models import folders
 
-from .conftest import Script
-
+Script = Callable[..., subprocess.CompletedProcess[str]]
 OLD = {"a": b"old a", "b": b"old b"}
 NEW = {"a": b"new a", "b": b"new b", "c": b"new c"}
 
@@ -63,7 +63,8 @@ def test_killed_at_every_moment(before: dict[str, bytes] | None, tmp_path: Path,
     assert status == 0
     assert seen[-1] == NEW
     assert moment > 6  # one for the folder, each file, each rename at least: the hook saw them
-    assert (before in seen) and (None in seen)
+    assert before in seen
+    assert None in seen
 
 
 def test_leftovers_can_be_removed_alone(tmp_path: Path, script: Script) -> None:

@@ -71,7 +71,7 @@ class Reference:
 
     def convolution(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         kernel, bias = next(self.arrays), next(self.arrays)
-        windows = sliding_window_view(x, kernel.shape[:2], axis=(0, 1))  # type: ignore[call-overload]
+        windows = sliding_window_view(x, kernel.shape[:2], axis=(0, 1))
         return np.einsum("yxcij,ijco->yxo", windows, kernel) + bias  # type: ignore[no-any-return]
 
     def dense(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class Reference:
             missing = [max((-(-size // 2) - 1) * 2 + side - size, 0) for size in x.shape[:2]]
             pads = [(total // 2, total - total // 2) for total in missing]
             x = np.pad(x, [*pads, (0, 0)], constant_values=-np.inf)
-        windows: NDArray[np.float64] = sliding_window_view(x, (side, side), axis=(0, 1))  # type: ignore[call-overload]
+        windows: NDArray[np.float64] = sliding_window_view(x, (side, side), axis=(0, 1))
         return windows[::2, ::2].max(axis=(3, 4))  # type: ignore[no-any-return]
 
     @staticmethod

@@ -17,7 +17,7 @@ from facesvc.errors import WeightsError
 from facesvc.models import dlib_resnet, mtcnn
 
 # Examples differ a hundredfold in time, and the files are read once for all of them.
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 flips = st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 7)), min_size=1, max_size=8)
 
 
@@ -49,7 +49,7 @@ def test_random_bytes_behind_a_tag_of_dlibs(tag: bytes, data: bytes) -> None:
 
 
 @few
-@given(st.integers(0, 100_000))
+@given(length=st.integers(0, 100_000))
 def test_truncated_files_are_refused(length: int, weights: dict[str, bytes]) -> None:
     with pytest.raises(WeightsError):
         dlib_resnet.build(weights["embedder"][:length])
@@ -61,14 +61,14 @@ def test_truncated_files_are_refused(length: int, weights: dict[str, bytes]) -> 
 
 
 @few
-@given(flips)
+@given(places=flips)
 def test_bit_flips_anywhere(places: list[tuple[int, int]], weights: dict[str, bytes]) -> None:
     refused_or_read(dlib_resnet.build, flipped(weights["embedder"][:100_000], places))
     refused_or_read(mtcnn.build_pnet, flipped(weights["pnet"], places))
 
 
 @few
-@given(flips)
+@given(places=flips)
 def test_bit_flips_where_the_structure_is(places: list[tuple[int, int]], weights: dict[str, bytes]) -> None:
     plain = lz4.frame.decompress(weights["pnet"])
     refused_or_read(mtcnn.build_pnet, lz4.frame.compress(flipped(plain[:240], places) + plain[240:]))

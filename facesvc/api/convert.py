@@ -1,0 +1,266 @@
+"""Records to messages and back. Times are timezone-aware UTC on our side."""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from facesvc.errors import InputError
+from facesvc.events.records import MatchEvent
+from facesvc.gallery import Candidate, Consent, ErasureReceipt, Sample, Subject
+from facesvc.stream.policy import Decision, Outcome
+from facesvc.stream.recognizer import Answer
+from facesvc.v1 import common_pb2, enrollment_pb2, presence_pb2, recognition_pb2
+from facesvc.vision.detection import LANDMARKS, MinimumFace
+from facesvc.vision.geometry import Box
+from facesvc.vision.pipeline import Analysis, Face, StageTimes
+from facesvc.vision.quality import Quality
+
+DEFAULT_COLLECTION = "default"
+
+_OUTCOMES = {outcome: common_pb2.Outcome.Value(f"OUTCOME_{outcome.value}") for outcome in Outcome}
+
+
+def timestamp(time: datetime) -> timestamp_pb2.Timestamp:
+    """A time as a message."""
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def time_of(message: timestamp_pb2.Timestamp, field: str) -> datetime:
+    """A message as a time. Raises ``InputError`` naming ``field`` where it is out of range."""
+    try:
+        return message.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InputError("this is not a time between the years 1 and 9999", field=field) from error
+
+
+def duration(seconds: float) -> duration_pb2.Duration:
+    """Seconds as a message."""
+    message = duration_pb2.Duration()
+    message.FromTimedelta(timedelta(seconds=seconds))
+    return message
+
+
+def distance(similarity: float) -> float:
+    """The Euclidean distance of two unit vectors with this cosine."""
+    return math.sqrt(max(0.0, 2.0 - 2.0 * similarity))
+
+
+def minimum_face(options: recognition_pb2.DetectionOptions, default: MinimumFace) -> MinimumFace:
+    """What a request says of the smallest face, ``default`` where it says nothing. Raises ``InputError``."""
+    return MinimumFace(
+        options.minimum_face_pixels or default.pixels, options.minimum_face_fraction or default.fraction
+    )
+
+
+def max_faces(options: recognition_pb2.DetectionOptions, limit: int) -> int:
+    """How many faces a request wants. Raises ``InputError`` for a negative number."""
+    if options.max_faces < 0:
+        raise InputError(f"must be 0 (the limit of {limit}) or more, not {options.max_faces}", field="options.max_faces")
+    return min(options.max_faces or limit, limit)
+
+
+def box(record: Box, width: float = 1.0, height: float = 1.0) -> common_pb2.BoundingBox:
+    """A box in units of ``width`` and ``height``."""
+    return common_pb2.BoundingBox(
+        left=record.left / width, top=record.top / height, width=record.width / width, height=record.height / height
+    )
+
+
+def quality(record: Quality) -> common_pb2.Quality:
+    """A quality as a message."""
+    return common_pb2.Quality(
+        score=record.score,
+        face_pixels=record.face_pixels,
+        sharpness=record.sharpness,
+        brightness=record.brightness,
+        yaw_degrees=record.yaw,
+        pitch_degrees=record.pitch,
+        roll_degrees=record.roll,
+    )
+
+
+def face(record: Face, analysis: Analysis) -> common_pb2.Face:
+    """A face of a picture."""
+    points = {
+        name: common_pb2.Point(x=float(x), y=float(y))
+        for name, (x, y) in zip(LANDMARKS, record.detection.landmarks, strict=True)
+    }
+    return common_pb2.Face(
+        box=box(record.detection.box),
+        normalized_box=box(record.detection.box, analysis.width, analysis.height),
+        landmarks=common_pb2.Landmarks(**points),
+        detection_score=record.detection.score,
+        quality=quality(record.quality),
+    )
+
+
+def faces(analysis: Analysis) -> list[common_pb2.Face]:
+    """All faces of a picture."""
+    return [face(record, analysis) for record in analysis.faces]
+
+
+def timings(times: StageTimes, wait_s: float, total_s: float) -> common_pb2.Timings:
+    """Where the time went, in seconds."""
+    stages = {stage: duration(seconds) for stage, seconds in times.seconds.items()}
+    return common_pb2.Timings(wait=duration(wait_s), total=duration(total_s), **stages)
+
+
+def candidate(record: Candidate) -> common_pb2.Candidate:
+    """A candidate, with the distance that belongs to the similarity."""
+    return common_pb2.Candidate(
+        subject_id=record.subject_id,
+        display_name=record.display_name,
+        similarity=record.similarity,
+        distance=distance(record.similarity),
+        external_ids=record.external_ids,
+        sample_id=record.sample_id,
+    )
+
+
+def decision(record: Decision, max_candidates: int) -> common_pb2.Decision:
+    """A decision with at most ``max_candidates`` candidates."""
+    return common_pb2.Decision(
+        decision_id=record.decision_id,
+        outcome=_OUTCOMES[record.outcome],
+        subject=candidate(record.subject) if record.subject else None,
+        candidates=[candidate(one) for one in record.candidates[:max_candidates]],
+        threshold=record.policy.threshold,
+        false_match_rate=record.policy.false_match_rate,
+        policy=record.policy.name,
+        capture_time=timestamp(record.capture_time),
+        decision_time=timestamp(record.decision_time),
+        expire_time=timestamp(record.expire_time),
+        low_quality_reason=record.low_quality_reason,
+    )
+
+
+def recognized_faces(answer: Answer, max_candidates: int) -> list[recognition_pb2.RecognizedFace]:
+    """Each face of a picture with its decision."""
+    return [
+        recognition_pb2.RecognizedFace(face=face(record, answer.analysis), decision=decision(made, max_candidates))
+        for record, made in answer.faces
+    ]
+
+
+def subject(record: Subject) -> enrollment_pb2.Subject:
+    """A person as a message."""
+    return enrollment_pb2.Subject(
+        collection_id=record.collection_id,
+        subject_id=record.subject_id,
+        display_name=record.display_name,
+        external_ids=record.external_ids,
+        metadata=record.metadata,
+        consent=_consent(record.consent) if record.consent else None,
+        disabled=not record.enabled,
+        create_time=timestamp(record.create_time),
+        update_time=timestamp(record.update_time),
+        sample_count=record.sample_count,
+    )
+
+
+def subject_of(message: enrollment_pb2.Subject, now: datetime) -> Subject:
+    """A message as a person whose record is made ``now``. Raises ``InputError`` naming the field."""
+    return Subject(
+        collection_id=message.collection_id or DEFAULT_COLLECTION,
+        subject_id=message.subject_id,
+        display_name=message.display_name,
+        external_ids=dict(message.external_ids),
+        metadata=dict(message.metadata),
+        consent=_consent_of(message.consent) if message.HasField("consent") else None,
+        enabled=not message.disabled,
+        create_time=now,
+        update_time=now,
+    )
+
+
+def _consent(record: Consent) -> enrollment_pb2.Consent:
+    return enrollment_pb2.Consent(
+        purpose=record.purpose,
+        given_time=timestamp(record.given_time),
+        expire_time=timestamp(record.expire_time) if record.expire_time else None,
+    )
+
+
+def _consent_of(message: enrollment_pb2.Consent) -> Consent:
+    expire_time = (
+        time_of(message.expire_time, "subject.consent.expire_time") if message.HasField("expire_time") else None
+    )
+    return Consent(message.purpose, time_of(message.given_time, "subject.consent.given_time"), expire_time)
+
+
+def sample(record: Sample) -> enrollment_pb2.Sample:
+    """A sample, without its vector."""
+    return enrollment_pb2.Sample(
+        sample_id=record.sample_id,
+        collection_id=record.collection_id,
+        subject_id=record.subject_id,
+        quality=record.quality,
+        source=record.source,
+        create_time=timestamp(record.create_time),
+    )
+
+
+def samples(records: Iterable[Sample]) -> list[enrollment_pb2.Sample]:
+    """Samples, without their vectors."""
+    return [sample(record) for record in records]
+
+
+def receipt(record: ErasureReceipt) -> enrollment_pb2.ErasureReceipt:
+    """The proof of an erasure."""
+    return enrollment_pb2.ErasureReceipt(
+        receipt_id=record.receipt_id,
+        collection_id=record.collection_id,
+        subject_id=record.subject_id,
+        sample_ids=record.sample_ids,
+        erase_time=timestamp(record.erase_time),
+    )
+
+
+def match_event(made: Decision, event_id: str, camera_id: str, zone: str, collection_id: str) -> MatchEvent:
+    """The event of a match. ``made.subject`` must be there."""
+    if made.subject is None:
+        raise ValueError("only a match has an event")
+    return MatchEvent(
+        event_id=event_id,
+        decision_id=made.decision_id,
+        camera_id=camera_id,
+        zone=zone,
+        collection_id=collection_id,
+        subject_id=made.subject.subject_id,
+        display_name=made.subject.display_name,
+        external_ids=made.subject.external_ids,
+        similarity=made.subject.similarity,
+        sample_id=made.subject.sample_id,
+        threshold=made.policy.threshold,
+        false_match_rate=made.policy.false_match_rate,
+        policy=made.policy.name,
+        capture_time=made.capture_time,
+        decision_time=made.decision_time,
+        expire_time=made.expire_time,
+    )
+
+
+def event(record: MatchEvent) -> presence_pb2.Event:
+    """An event as a message."""
+    person = Candidate(
+        record.subject_id, record.display_name, record.similarity, record.sample_id, record.external_ids
+    )
+    made = common_pb2.Decision(
+        decision_id=record.decision_id,
+        outcome=_OUTCOMES[Outcome.MATCH],
+        subject=candidate(person),
+        threshold=record.threshold,
+        false_match_rate=record.false_match_rate,
+        policy=record.policy,
+        capture_time=timestamp(record.capture_time),
+        decision_time=timestamp(record.decision_time),
+        expire_time=timestamp(record.expire_time),
+    )
+    match = presence_pb2.MatchEvent(
+        camera_id=record.camera_id, zone=record.zone, collection_id=record.collection_id, decision=made
+    )
+    return presence_pb2.Event(event_id=record.event_id, event_time=timestamp(record.decision_time), match=match)

@@ -1,0 +1,64 @@
+"""The policies of the settings, translated into thresholds of the pack in use; what it cannot honour is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from facesvc.config import PolicySettings
+from facesvc.errors import NotFoundError, PreconditionError
+from facesvc.models.calibration import Calibration
+from facesvc.stream.policy import Policy
+
+DEFAULT_POLICY = "presence"
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """All policies by name, over one calibration. Nothing here ever lowers a bar."""
+
+    settings: Mapping[str, PolicySettings]
+    calibration: Calibration
+    pack: str
+
+    def get(self, name: str) -> Policy:
+        """The policy ``name`` (empty: presence). Raises ``NotFoundError``, or ``PreconditionError`` with the cause."""
+        name = name or DEFAULT_POLICY
+        if name not in self.settings:
+            known = ", ".join(sorted(self.settings))
+            raise NotFoundError(f"there is no policy {name[:64]!a}: choose {known}", field="policy")
+        settings = self.settings[name]
+        if causes := self._obstacles(settings):
+            message = f"policy {name} cannot be honoured: {'; '.join(causes)}"
+            raise PreconditionError(message, reason="POLICY_UNAVAILABLE")
+        return Policy(
+            name,
+            settings.false_match_rate,
+            self.calibration.similarity_at(settings.false_match_rate),
+            settings.margin,
+            settings.minimum_quality,
+            timedelta(seconds=settings.decision_lifetime_seconds),
+        )
+
+    def true_match_rate(self, name: str) -> float:
+        """The share of genuine comparisons that reach the threshold; nought where that is not known."""
+        try:
+            return self.calibration.tmr_at(self.settings[name].false_match_rate)
+        except PreconditionError:
+            return 0.0
+
+    def _obstacles(self, settings: PolicySettings) -> list[str]:
+        obstacles = []
+        if settings.liveness_required:
+            obstacles.append("it requires liveness, and no liveness model is loaded")
+        if (settings.matches, settings.frames) != (1, 1):
+            obstacles.append(f"it decides by {settings.matches} of {settings.frames} frames, and faces are not tracked")
+        try:
+            rate = self.calibration.tmr_at(settings.false_match_rate)
+        except PreconditionError as error:
+            return [*obstacles, error.message]
+        if rate < settings.minimum_true_match_rate:
+            obstacles.append(
+                f"at a false-match rate of {settings.false_match_rate:g} pack {self.pack} recognises {rate:.0%} of genuine"
+                f" comparisons, less than the {settings.minimum_true_match_rate:.0%} it asks for"
+            )
+        return obstacles

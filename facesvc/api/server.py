@@ -1,0 +1,93 @@
+"""The gRPC server: services, health, reflection, limits; opened before the models are there, and closed gently."""
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from facesvc.api.admin import AdminServicer
+from facesvc.api.enrollment import EnrollmentServicer
+from facesvc.api.presence import PresenceServicer
+from facesvc.api.recognition import RecognitionServicer
+from facesvc.api.service import Lobby, Service
+from facesvc.api.status import StatusInterceptor
+from facesvc.config import Settings
+from facesvc.errors import DependencyError
+from facesvc.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
+    presence_pb2,
+    presence_pb2_grpc,
+    recognition_pb2,
+    recognition_pb2_grpc,
+)
+
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (recognition_pb2, "RecognitionService"),
+        (enrollment_pb2, "EnrollmentService"),
+        (presence_pb2, "PresenceService"),
+        (admin_pb2, "AdminService"),
+    )
+)
+
+
+class Server:
+    """Listens from ``start`` on; answers from ``open`` on; until then, and from ``stop`` on, health says NOT_SERVING."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._grace_s = settings.server.shutdown_grace_seconds
+        self._lobby = Lobby()
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
+        recognition_pb2_grpc.add_RecognitionServiceServicer_to_server(RecognitionServicer(self._lobby), self._grpc)
+        enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server(EnrollmentServicer(self._lobby), self._grpc)
+        presence_pb2_grpc.add_PresenceServiceServicer_to_server(PresenceServicer(self._lobby), self._grpc)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self._lobby), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
+        )
+
+    async def start(self, address: str) -> int:
+        """Listen on ``address`` (``host:port``, port 0 for a free one, or ``unix:PATH``) and return the port."""
+        try:
+            port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            message = f"cannot listen on {address}: is another server there? choose another address with --listen"
+            raise DependencyError(message, reason="ADDRESS_UNAVAILABLE") from error
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._grpc.start()
+        return port
+
+    async def open(self, service: Service) -> None:
+        """Answer calls with ``service``, whose models are loaded and warm."""
+        self._lobby.open(service)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Turn new calls away, finish what runs, and close within the grace time."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._lobby.close()
+        await self._grpc.stop(self._grace_s)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    limits = settings.limits
+    return [
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        # An answer holds at most 1,000 faces, each with its vector or candidates.
+        ("grpc.max_send_message_length", 64 << 20),
+        # Two servers on one port would share the calls at random; the second must fail instead.
+        ("grpc.so_reuseport", 0),
+        # Clients may ping as often as the SDK does.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_concurrent_streams", 1000),
+    ]

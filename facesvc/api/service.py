@@ -1,0 +1,106 @@
+"""What the servicers share: the loaded service, the lobby where calls wait for it, and the register of streams."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from facesvc.api.policies import Policies
+from facesvc.api.workers import Workers
+from facesvc.config import Settings
+from facesvc.errors import ExhaustedError, UnavailableError
+from facesvc.events.feed import Feed
+from facesvc.gallery import Gallery
+from facesvc.models.packs import Pack
+from facesvc.stream.mailbox import Mailbox
+from facesvc.stream.recognizer import Recognizer
+from facesvc.vision.pipeline import Pipeline
+
+
+class Register:
+    """Those who are there for long (streams, watchers), up to a limit."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        self._what = what
+        self._limit = limit
+        self._members: set[Mailbox[Any]] = set()
+        self._count = 0
+
+    @contextmanager
+    def admitted(self, mailbox: Mailbox[Any] | None = None) -> Iterator[None]:
+        """A place for the time of the block. Raises ``ExhaustedError`` when all are taken."""
+        if self._count >= self._limit:
+            message = f"all {self._limit} {self._what} that this server allows are open: close one, or come again"
+            raise ExhaustedError(message, retry_delay_s=5.0, reason=f"TOO_MANY_{self._what.upper()}")
+        self._count += 1
+        if mailbox is not None:
+            self._members.add(mailbox)
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if mailbox is not None:
+                self._members.discard(mailbox)
+
+    def close(self) -> None:
+        """Close every member's mailbox: what runs is finished, nothing new begins."""
+        for mailbox in self._members:
+            mailbox.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that answers calls, once the models are loaded."""
+
+    settings: Settings
+    pack: Pack
+    providers: tuple[str, ...]
+    runtime_version: str
+    pipeline: Pipeline
+    gallery: Gallery
+    recognizer: Recognizer
+    policies: Policies
+    workers: Workers
+    feed: Feed
+    streams: Register
+    watchers: Register
+    start_time: datetime
+    now: Callable[[], datetime]
+
+
+class Lobby:
+    """Where calls arrive: turned away while the service starts and while it stops."""
+
+    def __init__(self) -> None:
+        self._service: Service | None = None
+        self._stopping = False
+
+    def open(self, service: Service) -> None:
+        """From now on calls are answered."""
+        self._service = service
+
+    def close(self) -> None:
+        """From now on calls are turned away, and those who are there for long are asked to leave."""
+        self._stopping = True
+        if self._service is not None:
+            self._service.streams.close()
+            self._service.feed.close()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is on its way out."""
+        return self._stopping
+
+    @property
+    def service(self) -> Service:
+        """The service. Raises ``UnavailableError`` when it is not open."""
+        self.refuse_if_stopping()
+        if self._service is None:
+            raise UnavailableError("the models are being loaded: come again in a moment", reason="SERVER_STARTING")
+        return self._service
+
+    def refuse_if_stopping(self) -> None:
+        """Raises ``UnavailableError`` on the way out."""
+        if self._stopping:
+            raise UnavailableError("the server is stopping: come again in a moment", reason="SERVER_STOPPING")

@@ -1,0 +1,126 @@
+"""The one place that knows status codes: errors of ours become ``google.rpc.Status`` with details.
+
+https://google.aip.dev/193: ``ErrorInfo`` names the reason and the domain, ``BadRequest`` the field, ``RetryInfo`` the
+time to wait.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from ulid import ULID
+
+from facesvc import errors
+from facesvc.events.feed import EventsMissedError
+
+DOMAIN = "facesvc"
+
+# The first row that fits; children stand before their parents.
+_CODES: tuple[tuple[type[errors.FacesvcError], int], ...] = (
+    (errors.NotFoundError, code_pb2.NOT_FOUND),
+    (errors.AlreadyExistsError, code_pb2.ALREADY_EXISTS),
+    (errors.InputError, code_pb2.INVALID_ARGUMENT),
+    (errors.PreconditionError, code_pb2.FAILED_PRECONDITION),
+    (errors.ExhaustedError, code_pb2.RESOURCE_EXHAUSTED),
+    (errors.UnavailableError, code_pb2.UNAVAILABLE),
+    (errors.DeadlineError, code_pb2.DEADLINE_EXCEEDED),
+    (EventsMissedError, code_pb2.OUT_OF_RANGE),
+)
+
+_log = structlog.get_logger(__name__)
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """The status that the caller gets; what is not the caller's to know is logged, and only its id is told."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return status_pb2.Status(code=code, message=error.message, details=[_packed(d) for d in _details(error)])
+    incident = str(ULID())
+    _log.error("call failed", incident=incident, exc_info=error)
+    dependency = isinstance(error, errors.DependencyError)
+    message = f"the server failed; its log says more under incident {incident}"
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason if isinstance(error, errors.FacesvcError) else "INTERNAL",
+        domain=DOMAIN,
+        metadata={"incident": incident},
+    )
+    code = code_pb2.UNAVAILABLE if dependency else code_pb2.INTERNAL
+    return status_pb2.Status(code=code, message=message, details=[_packed(info)])
+
+
+def _details(error: errors.FacesvcError) -> list[Message]:
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    if isinstance(error, errors.InputError) and error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.message, reason=error.reason
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, errors.ExhaustedError):
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(1000 * error.retry_delay_s))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return details
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler, so that what it raises leaves as a status."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Called by gRPC for each call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        streams_in = "stream" if handler.request_streaming else "unary"
+        streams_out = "stream" if handler.response_streaming else "unary"
+        behaviour = getattr(handler, f"{streams_in}_{streams_out}")
+        guarded = _guarded_stream(behaviour) if handler.response_streaming else _guarded_unary(behaviour)
+        make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
+        wrapped: grpc.RpcMethodHandler = make(guarded, handler.request_deserializer, handler.response_serializer)
+        return wrapped
+
+
+def _guarded_unary(behaviour: Any) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await behaviour(request, context)
+        # abort() leaves by an exception of its own, which is not ours to translate.
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where every error becomes a status
+            await _abort(context, error)
+
+    return call
+
+
+def _guarded_stream(behaviour: Any) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where every error becomes a status
+            await _abort(context, error)
+
+    return call
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort does not return")

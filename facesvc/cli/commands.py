@@ -1,0 +1,78 @@
+"""The table of commands, and what is the same for all: settings, logs, errors in one line."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from facesvc import __version__, config
+from facesvc.cli import bench, compare, demo, doctor, enroll, evaluate, models, recognize, serve, subjects, watch
+from facesvc.cli.console import err
+from facesvc.errors import FacesvcError
+
+app = typer.Typer(
+    help="On-premise face recognition: frames in over gRPC, names out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(enroll.enroll)
+app.add_typer(subjects.app, name="subjects")
+app.command()(recognize.recognize)
+app.command()(watch.watch)
+app.command()(compare.compare)
+app.command()(evaluate.evaluate)
+app.add_typer(models.app, name="models")
+app.command()(bench.bench)
+app.command()(doctor.doctor)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="Settings as TOML.", envvar="FACESVC_CONFIG")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+) -> None:
+    """Settings and logs, before any command."""
+    _set_up_logs(log_level)
+    context.obj = config.load(config_file)
+
+
+def version(show: bool) -> None:  # noqa: FBT001 - typer's form of a callback
+    """Print the version and leave."""
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _set_up_logs(level: str) -> None:
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise typer.BadParameter(f"{level!r} is none of debug, info, warning, error", param_hint="--log-level")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def run() -> None:
+    """Run the command that was asked for; what went wrong is one line on standard error."""
+    try:
+        app()
+    except FacesvcError as error:
+        err.print(f"facesvc: {error.message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

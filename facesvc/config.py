@@ -1,0 +1,184 @@
+"""Settings: one frozen value, read from a TOML file and the environment, validated once.
+
+A setting ``a.b`` is ``b`` in the table ``[a]`` of the file, or ``FACESVC_A__B`` in the environment, which wins. Names
+carry their unit. A bad value fails at the start, by name.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from facesvc.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """``[server]``: where it listens, and how it stops."""
+
+    listen: str = "127.0.0.1:50051"
+    shutdown_grace_seconds: Seconds = 4.0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """Pictures worked on at the same time; 0 means one for each core."""
+
+
+class DetectionSettings(_Section):
+    """``[detection]``: what is looked for where a request does not say."""
+
+    minimum_face_pixels: Annotated[float, Field(ge=12, le=4096)] = 40.0
+    minimum_face_fraction: Share = 0.0
+
+
+class LimitSettings(_Section):
+    """``[limits]``: what is refused beyond."""
+
+    max_image_bytes: Count = 16 << 20
+    max_image_pixels: Count = 50_000_000
+    max_faces: Annotated[int, Field(ge=1, le=1000)] = 32
+    max_streams: Count = 64
+    max_waiting_calls: Count = 64
+    """Unary calls that may wait for a worker; the next one is told to come again."""
+    max_watchers: Count = 64
+    stream_opening_timeout_seconds: Seconds = 10.0
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message: two pictures (``Compare``) and a little around them."""
+        return 2 * self.max_image_bytes + (1 << 20)
+
+
+class ModelSettings(_Section):
+    """``[models]``: which pack, and where packs are kept."""
+
+    pack: str = "default"
+    cache_dir: Path = Path(platformdirs.user_cache_dir("facesvc"))
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    strict_providers: bool = False
+
+
+class GallerySettings(_Section):
+    """``[gallery]``: where the enrolled people are kept."""
+
+    path: Path = Path(platformdirs.user_data_dir("facesvc")) / "gallery.db"
+
+
+class EnrollmentSettings(_Section):
+    """``[enrollment]``: what a picture must be to be enrolled."""
+
+    minimum_face_pixels: Annotated[float, Field(ge=12)] = 48.0
+    minimum_quality: Share = 0.15
+    maximum_yaw_degrees: Annotated[float, Field(gt=0, le=90)] = 45.0
+    maximum_pitch_degrees: Annotated[float, Field(gt=0, le=90)] = 40.0
+    conflict_false_match_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """A new face that is as like somebody else as strangers are at this rate is a conflict."""
+
+
+class EventSettings(_Section):
+    """``[events]``: what live watchers get."""
+
+    remembered: Count = 1000
+    repeat_after_seconds: Seconds = 10.0
+    """Somebody who was out of a camera's view for so long is a new arrival."""
+
+
+class PolicySettings(_Section):
+    """``[policies.NAME]``: how faces are decided, at a stated error rate."""
+
+    false_match_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.005
+    """Two people closer than this in similarity are AMBIGUOUS."""
+    matches: Count = 1
+    frames: Count = 1
+    """A person is named after ``matches`` of ``frames`` frames agree."""
+    minimum_quality: Share = 0.1
+    minimum_true_match_rate: Share = 0.8
+    """A pack that recognises fewer of the genuine at this error rate is refused."""
+    liveness_required: bool = False
+    decision_lifetime_seconds: Seconds = 5.0
+
+
+_BUILT_IN_POLICIES: dict[str, dict[str, Any]] = {
+    "presence": {},
+    "access": {
+        "false_match_rate": 1e-5,
+        "matches": 3,
+        "frames": 5,
+        "minimum_quality": 0.3,
+        "liveness_required": True,
+        "decision_lifetime_seconds": 2.0,
+    },
+}
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with ``load``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FACESVC_", env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    detection: DetectionSettings = DetectionSettings()
+    limits: LimitSettings = LimitSettings()
+    models: ModelSettings = ModelSettings()
+    gallery: GallerySettings = GallerySettings()
+    enrollment: EnrollmentSettings = EnrollmentSettings()
+    events: EventSettings = EventSettings()
+    policies: dict[str, PolicySettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as keyword arguments."""
+        return env_settings, init_settings
+
+    def worker_count(self) -> int:
+        """Pictures worked on at the same time."""
+        return self.server.workers or len(os.sched_getaffinity(0))
+
+
+def load(path: Path | None = None) -> Settings:
+    """Settings from the TOML file at ``path`` (none: defaults) and the environment. Raises ``ConfigError``."""
+    values = _read(path) if path else {}
+    policies = values.get("policies", {})
+    if isinstance(policies, dict):
+        named = {**_BUILT_IN_POLICIES, **policies}
+        values["policies"] = {
+            name: {**_BUILT_IN_POLICIES.get(name, {}), **own} if isinstance(own, dict) else own
+            for name, own in named.items()
+        }
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = "; ".join(f"{_dotted(item['loc'])}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"settings cannot be used: {problems}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"the settings file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the settings file {path} is not TOML: {error}") from error
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)

@@ -1,0 +1,1 @@
+"""What happened, told to those who want to know: ``records`` are the events, ``feed`` the live ones from memory."""

@@ -1,0 +1,5 @@
+"""Frames and decisions: values in, values out, time passed in.
+
+``mailbox`` keeps the newest frame of a stream, ``policy`` turns similarities into outcomes, ``sightings`` tells an
+arrival from somebody who is still there.
+"""

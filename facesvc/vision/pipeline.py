@@ -1,0 +1,107 @@
+"""The straight line: bytes, pixels, faces, chips, quality, vectors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from facesvc.vision.decode import ImageLimits, Image, decode, read_header
+from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
+from facesvc.vision.embed import Embedder
+from facesvc.vision.quality import Quality, assess
+
+# A face this wide in the decoded picture is all that the next stage can use: O-Net sees 48 pixels, and in a chip the
+# face itself is about 100 pixels wide. Larger JPEGs are decoded at a reduced size.
+_DETAIL_FOR_DETECTION = 48
+_DETAIL_FOR_EMBEDDING = 100
+
+Clock = Callable[[], float]
+"""Seconds of a clock that never goes back."""
+
+
+class Detector(Protocol):
+    """Any family of face detectors."""
+
+    def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        """Faces of at least ``minimum_face`` pixels in (H, W, 3) uint8 RGB, in pixels of that picture."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face of one picture, in pixels of the full picture; ``vector`` is (D,) float32 of unit length where asked for."""
+
+    detection: Detection
+    quality: Quality
+    vector: Floats | None
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """Seconds spent in each stage that ran, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count ``seconds`` towards ``stage``."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What a picture shows: its full size as seen, its faces (largest first), and how many more were left out."""
+
+    width: int
+    height: int
+    faces: tuple[Face, ...]
+    omitted: int
+    times: StageTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The stages in order, over one detector and one embedder. Calls may run side by side in several threads."""
+
+    detector: Detector
+    embedder: Embedder
+    limits: ImageLimits
+    clock: Clock
+
+    def detect(self, data: bytes, minimum: MinimumFace, max_faces: int) -> Analysis:
+        """The faces of an encoded picture, without vectors. Raises ``ImageError``."""
+        return self._run(data, minimum, max_faces, embed=False)
+
+    def embed(self, data: bytes, minimum: MinimumFace, max_faces: int) -> Analysis:
+        """The faces of an encoded picture with quality and vector. Raises ``ImageError``."""
+        return self._run(data, minimum, max_faces, embed=True)
+
+    def template(self, data: bytes, detection: Detection) -> Floats:
+        """The gallery vector of one face that ``embed`` found in the same bytes: a mean over jittered chips."""
+        image = decode(data, read_header(data, self.limits))
+        return self.embedder.embed_template(image.pixels, detection.landmarks)
+
+    def _run(self, data: bytes, minimum: MinimumFace, max_faces: int, *, embed: bool) -> Analysis:
+        times, started = StageTimes(), self.clock()
+        header = read_header(data, self.limits)
+        minimum_face = minimum.in_frame(*header.seen_size)
+        detail = _DETAIL_FOR_EMBEDDING if embed else _DETAIL_FOR_DETECTION
+        image = decode(data, header, detail / minimum_face)
+        decoded = self.clock()
+        times.add("decode", decoded - started)
+        found = self.detector.detect(image.pixels, minimum_face * image.scale)
+        found.sort(key=lambda detection: detection.box.area, reverse=True)
+        times.add("detect", self.clock() - decoded)
+        faces = tuple(self._face(image, detection, times, embed=embed) for detection in found[:max_faces])
+        return Analysis(image.width, image.height, faces, max(0, len(found) - max_faces), times)
+
+    def _face(self, image: Image, detection: Detection, times: StageTimes, *, embed: bool) -> Face:
+        started = self.clock()
+        chip = self.embedder.align(image.pixels, detection.landmarks)
+        aligned = self.clock()
+        quality = assess(detection, chip, image.scale)
+        assessed = self.clock()
+        vector = self.embedder.embed(chip) if embed else None
+        times.add("align", aligned - started)
+        times.add("quality", assessed - aligned)
+        if embed:
+            times.add("embed", self.clock() - assessed)
+        return Face(detection.scaled(1 / image.scale), quality, vector)
