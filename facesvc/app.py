@@ -25,6 +25,7 @@ from facesvc.models import default_pack
 from facesvc.models.packs import Pack
 from facesvc.models.runtime import Network, runtime_version
 from facesvc.stream.recognizer import Recognizer
+from facesvc.vision import detection as vision
 from facesvc.vision.decode import ImageLimits
 from facesvc.vision.detect_mtcnn import MtcnnDetector
 from facesvc.vision.embed import Embedder
@@ -59,24 +60,19 @@ def load_pack(name: str, cache_dir: Path) -> Pack:
     return default_pack.ensure(cache_dir)
 
 
-def load_models(settings: Settings, wrap: Callable[[str, Network], Network] = lambda _, network: network) -> Models:
-    """The pack of the settings with its networks loaded; ``wrap`` may put a probe around each, by its role."""
+def load_models(settings: Settings, probe: Callable[[Network], vision.Network] = lambda network: network) -> Models:
+    """The pack of the settings with its networks loaded; ``probe`` may put something before each, such as a clock."""
     chosen = settings.models
     pack = load_pack(chosen.pack, chosen.cache_dir)
 
-    def network(role: str, file: str) -> Network:
-        loaded = Network.load(
-            pack.path(file), providers=chosen.providers, strict=chosen.strict_providers
-        )
-        return wrap(role, loaded)
+    def load(file: str) -> Network:
+        return Network.load(pack.path(file), providers=chosen.providers, strict=chosen.strict_providers)
 
-    nets = {role: network(role, file) for role, file in pack.detector.files.items()}
-    embedding = network("embedder", pack.embedder.file)
-    spec = pack.embedder
-    embedder = Embedder(
-        embedding, spec.side, spec.mean, spec.std, np.array(spec.template, np.float32), pack.dimension
-    )
-    return Models(pack, MtcnnDetector(nets["pnet"], nets["rnet"], nets["onet"]), embedder, embedding.providers)
+    detector = MtcnnDetector(**{role: probe(load(file)) for role, file in pack.detector.files.items()})
+    spec, network = pack.embedder, load(pack.embedder.file)
+    template = np.array(spec.template, np.float32)
+    embedder = Embedder(probe(network), spec.side, spec.mean, spec.std, template, pack.dimension)
+    return Models(pack, detector, embedder, network.providers)
 
 
 def warm_up(pipeline: Pipeline) -> None:
@@ -129,6 +125,12 @@ class App:
         self._server = Server(settings)
         self._service: Service | None = None
         self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where the server listens, with the port that it got."""
+        listen = self._settings.server.listen
+        return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{self.port}"
 
     async def __aenter__(self) -> Self:
         """Listen at once, load in a thread meanwhile, then answer."""

@@ -74,7 +74,7 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler, so that what it raises leaves as a status."""
+    """Wraps every handler of ours, so that what it raises leaves as a status; health and reflection have their own."""
 
     async def intercept_service(
         self,
@@ -83,7 +83,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler:
         """Called by gRPC for each call."""
         handler = await continuation(handler_call_details)
-        if handler is None:
+        if handler is None or not handler_call_details.method.startswith("/facesvc."):
             return handler
         streams_in = "stream" if handler.request_streaming else "unary"
         streams_out = "stream" if handler.response_streaming else "unary"

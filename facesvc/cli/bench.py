@@ -1,0 +1,68 @@
+"""``facesvc bench``: what each stage and the whole cost, here and now."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from facesvc.cli import bench_stages, bench_stream
+from facesvc.cli.console import Json, err, out, print_json, settings_of
+
+
+def bench(
+    context: typer.Context,
+    *,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each stage is measured.")] = 40,
+    idle: Annotated[float, typer.Option(min=1, help="Seconds to watch an open stream without frames.")] = 5.0,
+    soak: Annotated[int, typer.Option(min=0, help="Stream so many frames and watch the server's memory.")] = 0,
+    json: Json = False,
+) -> None:
+    """Measure every stage, the stream end to end, memory and idle cost; ratios are taken within one call."""
+    settings = settings_of(context)
+    report: dict[str, Any] = {"machine": {**bench_stages.machine(), "workers": settings.worker_count()}}
+    err.print("measuring the stages", style="dim")
+    stages = bench_stages.measure(settings, rounds)
+    report["stages"] = [{**asdict(stage), "ratio": stage.ratio} for stage in stages]
+
+    def measure(bench: bench_stream.StreamBench) -> None:
+        err.print("measuring the stream", style="dim")
+        report["stream"] = asdict(bench.latency(rounds))
+        report["idle"] = asdict(bench.idle(idle))
+        if soak:
+            err.print(f"streaming {soak} frames", style="dim")
+            report["soak"] = asdict(bench.soak(soak))
+
+    bench_stream.with_server(settings, measure)
+    if json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    machine = report["machine"]
+    out.print(
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}; onnxruntime"
+        f" {machine['onnxruntime']}, {machine['threads_a_network']} thread a network, {machine['workers']} workers",
+        highlight=False,
+    )
+    table = Table(title=f"stages, medians (detection at a minimum face of {bench_stages.MINIMUM_FACE:.0f} pixels)")
+    for column in ("stage", "ms", "networks alone", "ratio"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in report["stages"]:
+        networks = f"{stage['networks_ms']:.2f}" if stage["networks_ms"] else ""
+        ratio = f"{stage['ratio']:.2f}" if stage["ratio"] else ""
+        table.add_row(stage["name"], f"{stage['stage_ms']:.2f}", networks, ratio)
+    out.print(table)
+    stream, idle = report["stream"], report["idle"]
+    whole = Table(title="through gRPC", show_header=False)
+    whole.add_row(f"stages of a frame with {stream['faces']} faces", f"{stream['stages_ms']:.1f} ms")
+    whole.add_row("end to end", f"{stream['end_to_end_ms']:.1f} ms")
+    whole.add_row("added", f"{100 * stream['overhead']:.1f} %")
+    whole.add_row("server's resident memory", f"{stream['resident_mb']:.0f} MB")
+    whole.add_row("idle with a stream open", f"{100 * idle['core_share']:.2f} % of a core")
+    if soak := report.get("soak"):
+        whole.add_row(f"memory over {soak['frames']} frames", f"{soak['first_mb']:.0f} to {soak['last_mb']:.0f} MB")
+        whole.add_row("slope of the second half", f"{soak['slope_kb_a_frame']:.3f} KB a frame")
+    out.print(whole)

@@ -1,0 +1,60 @@
+"""A server of a command's own: ``facesvc serve`` as another process, on a free port of loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from facesvc.config import Settings
+from facesvc.errors import DependencyError
+
+_STOP_TIMEOUT_S = 10.0
+_READY = "facesvc is serving on "
+
+
+class LocalServer:
+    """Runs while the block lasts; ``address`` is where it listens."""
+
+    def __init__(self, settings: Settings, gallery: Path) -> None:
+        environment = {
+            **os.environ,
+            "FACESVC_SERVER__LISTEN": "127.0.0.1:0",
+            "FACESVC_GALLERY__PATH": str(gallery),
+            "FACESVC_MODELS__CACHE_DIR": str(settings.models.cache_dir),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "facesvc", "serve"], stdout=subprocess.PIPE, env=environment, text=True
+        )
+        self.address = ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        """Wait for the line that says where it listens."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.startswith(_READY):
+            self._stop()
+            raise DependencyError("the server did not start; what it said stands above")
+        self.address = line.removeprefix(_READY).strip()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it and wait until it is gone."""
+        self._stop()
+
+    def _stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
