@@ -9,7 +9,7 @@ recognised. Only impostor scores, which set the thresholds, are those of faces t
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,8 @@ _CALIBRATION_RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6
 # at 3/n with 95 % confidence. A rate below that was not measured.
 _RULE_OF_THREE = 3
 _MAX_FACES = 32
-_NOT_COMPARED = -1.0
+NOT_COMPARED = -1.0
+"""The similarity of two pictures of one person where no face was found in one of them: below every threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,12 @@ def looks(
     def look(photo: Photo) -> Look:
         return _look(pipeline, photo.within(folder), minimum, enrol=photo in enrolled)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="evaluate") as executor:
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
+    try:
         yield from zip(photos, executor.map(look, photos), strict=True)
+    finally:
+        # Whoever stops half-way does not wait for the other half.
+        executor.shutdown(cancel_futures=True)
 
 
 def evaluate(protocol: Protocol, seen: Mapping[Photo, Look]) -> Evaluation:
@@ -114,7 +119,9 @@ def verify(pairs: tuple[Pair, ...], seen: Mapping[Photo, Look]) -> Verification:
     """Compares the two of each pair; one with a missed picture is decided wrongly whatever the threshold."""
     same = np.array([pair.same for pair in pairs])
     folds = np.array([pair.fold for pair in pairs], np.int64)
-    similarities = np.array([_similarity(seen[pair.first].probe, seen[pair.second].probe) for pair in pairs], np.float32)
+    similarities = np.array(
+        [_similarity(seen[pair.first].probe, seen[pair.second].probe) for pair in pairs], np.float32
+    )
     compared = ~np.isnan(similarities)
     wrong = np.where(same, np.float32(-1), np.float32(1))
     result = cross_validate(np.where(compared, similarities, wrong), same, folds)
@@ -161,9 +168,7 @@ def _look(pipeline: Pipeline, path: Path, minimum: MinimumFace, *, enrol: bool) 
 def _nearest_the_centre(analysis: Analysis) -> Face | None:
     def distance(face: Face) -> float:
         box = face.detection.box
-        return math.hypot(
-            box.left + box.width / 2 - analysis.width / 2, box.top + box.height / 2 - analysis.height / 2
-        )
+        return math.hypot(box.left + box.width / 2 - analysis.width / 2, box.top + box.height / 2 - analysis.height / 2)
 
     return min(analysis.faces, key=distance, default=None)
 
@@ -178,4 +183,4 @@ def _scores(similarities: Floats, same: Booleans) -> Scores:
     impostor = similarities[~same & compared]
     if not len(impostor):
         raise InputError("no face was found in any pair of two people: try a smaller --minimum-face", field="lfw")
-    return Scores(np.where(compared, similarities, np.float32(_NOT_COMPARED))[same], impostor)
+    return Scores(np.where(compared, similarities, np.float32(NOT_COMPARED))[same], impostor)

@@ -36,14 +36,15 @@ def overlaps(boxes: Floats, *, of_smaller: bool = False) -> Floats:
 
     The measure is intersection over union, or over the smaller of the two: 1 for a box inside another.
     """
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    intersection = np.prod(np.maximum(high - low, 0), axis=2)
+    left, top, right, bottom = boxes.T
+    area = (right - left) * (bottom - top)
+    width = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+    height = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
     if of_smaller:
-        whole = np.minimum(area[:, None], area[None])
+        whole = np.minimum(area[:, None], area)
     else:
-        whole = area[:, None] + area[None] - intersection
+        whole = area[:, None] + area - intersection
     shared: Floats = intersection / np.maximum(whole, 1e-6)
     return shared
 
