@@ -68,11 +68,11 @@ def load_models(settings: Settings, probe: Callable[[Network], vision.Network] =
     def load(file: str) -> Network:
         return Network.load(pack.path(file), providers=chosen.providers, strict=chosen.strict_providers)
 
-    detector = MtcnnDetector(**{role: probe(load(file)) for role, file in pack.detector.files.items()})
+    pnet, rnet, onet = (probe(load(pack.detector.files[role])) for role in ("pnet", "rnet", "onet"))
     spec, network = pack.embedder, load(pack.embedder.file)
     template = np.array(spec.template, np.float32)
     embedder = Embedder(probe(network), spec.side, spec.mean, spec.std, template, pack.dimension)
-    return Models(pack, detector, embedder, network.providers)
+    return Models(pack, MtcnnDetector(pnet, rnet, onet), embedder, network.providers)
 
 
 def warm_up(pipeline: Pipeline) -> None:

@@ -5,14 +5,15 @@
             print(face.decision.subject.display_name)
 
 Methods take plain values and return the messages of ``facesvc.v1``. A call that fails raises ``CallError``, which
-carries the reason that the server gave. Calls wait at most ``timeout_s``; streams have no limit.
+carries the reason that the server gave. Calls wait at most ``timeout_s``; streams have no limit, and end on the server
+too when their reader leaves.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import grpc
 from google.protobuf import field_mask_pb2
@@ -34,12 +35,17 @@ from facesvc.v1 import (
 )
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
     ("grpc.keepalive_time_ms", 30_000),
+    # A box comes back from a restart within seconds; gRPC would wait for up to two minutes between attempts.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The server is in this office: a proxy for the web is not the way to it.
+    ("grpc.enable_http_proxy", 0),
 )
 
 
@@ -50,19 +56,28 @@ class CallError(Exception):
     ``field`` the argument it is about, ``retry_delay_s`` the time to wait where the server named one.
     """
 
-    def __init__(self, error: grpc.RpcError) -> None:
-        self.code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
-        self.reason, self.field, self.retry_delay_s = "", "", None
-        message = error.details() or self.code.name  # type: ignore[attr-defined]
-        super().__init__(message)
+    def __init__(self, error: grpc.RpcError, address: str) -> None:
+        super().__init__()
+        self.code: grpc.StatusCode = error.code()
+        self.reason, self.field = "", ""
+        self.retry_delay_s: float | None = None
+        self._address = address
+        self._details = error.details() or self.code.name
         self._read_details(error)
 
-    retry_delay_s: float | None
+    def __str__(self) -> str:
+        """Say what was wrong and what to do: in the server's words, or in ours where it said nothing."""
+        if self.reason:
+            return self._details
+        return {
+            grpc.StatusCode.UNAVAILABLE: f"no server answers at {self._address}: start one with `facesvc serve`",
+            grpc.StatusCode.DEADLINE_EXCEEDED: f"the server at {self._address} took too long to answer",
+        }.get(self.code, f"the server at {self._address} answered {self.code.name}: {self._details}")
 
     def _read_details(self, error: grpc.RpcError) -> None:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+        info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        status = rpc_status.from_call(error)
         for detail in status.details if status else ():
-            info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
             if detail.Unpack(info):
                 self.reason = info.reason
             elif detail.Unpack(bad) and bad.field_violations:
@@ -72,11 +87,11 @@ class CallError(Exception):
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(address: str) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise CallError(error) from error
+        raise CallError(error, address) from error
 
 
 def image(data: bytes) -> common_pb2.Image:
@@ -129,6 +144,7 @@ class Client:
     """Calls a facesvc server and waits for the answers. May be used from several threads."""
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
+        self._address = address
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._recognition = recognition_pb2_grpc.RecognitionServiceStub(self._channel)
@@ -154,7 +170,7 @@ class Client:
     def wait_until_serving(self, timeout_s: float = 30.0) -> None:
         """Return as soon as the server's models are loaded and warm. Raises ``CallError`` after ``timeout_s``."""
         request = health_pb2.HealthCheckRequest()
-        with _translated():
+        with _translated(self._address):
             for answer in self._health.Watch(request, timeout=timeout_s, wait_for_ready=True):
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
@@ -202,15 +218,17 @@ class Client:
     def recognize(
         self, opened: recognition_pb2.StreamOpening, frames: Iterable[recognition_pb2.Frame]
     ) -> Iterator[recognition_pb2.FrameResult]:
-        """Results of a stream of frames; ``frames`` is read in another thread, at its own pace."""
-        with _translated():
-            for answer in self._recognition.Recognize(_stream(opened, frames)):
-                if answer.HasField("result"):
-                    yield answer.result
+        """Results of a stream of frames; ``frames`` is read in another thread, at its own pace.
 
-    def create_subject(
-        self, subject: enrollment_pb2.Subject, *, request_id: str = ""
-    ) -> enrollment_pb2.Subject:
+        What ``frames`` raises is raised here, once the results of what was sent before are out.
+        """
+        requests = _Requests(_stream(opened, frames))
+        for answer in self._answers(self._recognition.Recognize(iter(requests))):
+            if answer.HasField("result"):
+                yield answer.result
+        requests.check()
+
+    def create_subject(self, subject: enrollment_pb2.Subject, *, request_id: str = "") -> enrollment_pb2.Subject:
         """Make a person known."""
         request = enrollment_pb2.CreateSubjectRequest(subject=subject, request_id=request_id)
         return self._call(self._enrollment.CreateSubject, request).subject
@@ -247,9 +265,10 @@ class Client:
     def enroll(
         self, samples: Iterable[enrollment_pb2.EnrollSamplesRequest]
     ) -> Iterator[enrollment_pb2.EnrollSamplesResponse]:
-        """One verdict for each picture, in order; make them with ``sample``."""
-        with _translated():
-            yield from self._enrollment.EnrollSamples(iter(samples))
+        """One verdict for each picture, in order; make them with ``sample``. Read and raised like in ``recognize``."""
+        requests = _Requests(samples)
+        yield from self._answers(self._enrollment.EnrollSamples(iter(requests)))
+        requests.check()
 
     def list_samples(self, subject_id: str, *, collection_id: str = "") -> list[enrollment_pb2.Sample]:
         """The samples of a person, oldest first."""
@@ -268,18 +287,25 @@ class Client:
     ) -> Iterator[presence_pb2.WatchEventsResponse]:
         """Events as they happen; the first answer has none and says that the watch has begun."""
         request = presence_pb2.WatchEventsRequest(resume_token=resume_token, collection_id=collection_id, zone=zone)
-        with _translated():
-            yield from self._presence.WatchEvents(request)
+        yield from self._answers(self._presence.WatchEvents(request))
 
     def _call(self, method: Callable[..., R], request: Message) -> R:
-        with _translated():
+        with _translated(self._address):
             return method(request, timeout=self._timeout_s)
+
+    def _answers(self, call: "grpc._CallIterator[R]") -> Iterator[R]:
+        try:
+            with _translated(self._address):
+                yield from call
+        finally:
+            call.cancel()
 
 
 class AsyncClient:
     """The same for asyncio. Belongs on one event loop; see ``Client`` for what the calls do."""
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 30.0) -> None:
+        self._address = address
         self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._recognition = recognition_pb2_grpc.RecognitionServiceStub(self._channel)
@@ -305,7 +331,7 @@ class AsyncClient:
     async def wait_until_serving(self, timeout_s: float = 30.0) -> None:
         """See ``Client``."""
         request = health_pb2.HealthCheckRequest()
-        with _translated():
+        with _translated(self._address):
             async for answer in self._health.Watch(request, timeout=timeout_s, wait_for_ready=True):
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
@@ -351,7 +377,7 @@ class AsyncClient:
         self, opened: recognition_pb2.StreamOpening, frames: AsyncIterable[recognition_pb2.Frame]
     ) -> AsyncIterator[recognition_pb2.FrameResult]:
         """See ``Client``."""
-        with _translated():
+        with _translated(self._address):
             async for answer in self._recognition.Recognize(_async_stream(opened, frames)):
                 if answer.HasField("result"):
                     yield answer.result
@@ -361,13 +387,33 @@ class AsyncClient:
     ) -> AsyncIterator[presence_pb2.WatchEventsResponse]:
         """See ``Client``."""
         request = presence_pb2.WatchEventsRequest(resume_token=resume_token, collection_id=collection_id, zone=zone)
-        with _translated():
+        with _translated(self._address):
             async for answer in self._presence.WatchEvents(request):
                 yield answer
 
     async def _call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
-        with _translated():
+        with _translated(self._address):
             return await method(request, timeout=self._timeout_s)
+
+
+class _Requests(Generic[T]):
+    """Requests as gRPC's thread reads them, where an error would be lost: it ends them, and ``check`` raises it."""
+
+    def __init__(self, source: Iterable[T]) -> None:
+        self._source = source
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        """All of them, or those before the error."""
+        try:
+            yield from self._source
+        except Exception as error:  # noqa: BLE001 - kept for the thread that asked
+            self._error = error
+
+    def check(self) -> None:
+        """Raise what the source raised, if it did."""
+        if self._error is not None:
+            raise self._error
 
 
 def _stream(

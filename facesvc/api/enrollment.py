@@ -24,7 +24,7 @@ _DEFAULT_PAGE_SIZE = 100
 # Enrolment looks for faces half as wide as it accepts, so that it can say "too small" instead of "none".
 _SEARCHED_SHARE = 0.5
 
-_VERDICTS = {
+_VERDICTS: dict[Verdict, enrollment_pb2.EnrollmentVerdict.ValueType] = {
     verdict: enrollment_pb2.EnrollmentVerdict.Value(f"ENROLLMENT_VERDICT_{verdict.value}")
     for verdict in Verdict
     if verdict is not Verdict.FIT

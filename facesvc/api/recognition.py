@@ -81,6 +81,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         response.reference_face.CopyFrom(convert.face(reference.faces[0], reference))
         compared = []
         for face in analysis.faces:
+            assert face.vector is not None  # asked for above
             similarity = max(-1.0, min(1.0, float(face.vector @ reference.faces[0].vector)))
             compared.append(
                 recognition_pb2.ComparedFace(

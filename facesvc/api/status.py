@@ -5,7 +5,7 @@ time to wait.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import structlog
@@ -32,6 +32,9 @@ _CODES: tuple[tuple[type[errors.FacesvcError], int], ...] = (
     (EventsMissedError, code_pb2.OUT_OF_RANGE),
 )
 
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]  # generic in the type stubs only
+
 _log = structlog.get_logger(__name__)
 
 
@@ -40,6 +43,9 @@ def status_of(error: Exception) -> status_pb2.Status:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return status_pb2.Status(code=code, message=error.message, details=[_packed(d) for d in _details(error)])
+    if isinstance(error, NotImplementedError):
+        # What the generated base class raises for a call that has no servicer yet.
+        return status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="this call is not implemented yet")
     incident = str(ULID())
     _log.error("call failed", incident=incident, exc_info=error)
     dependency = isinstance(error, errors.DependencyError)
@@ -78,19 +84,19 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> "Handler":
         """Called by gRPC for each call."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/facesvc."):
-            return handler
+            return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
         streams_in = "stream" if handler.request_streaming else "unary"
         streams_out = "stream" if handler.response_streaming else "unary"
         behaviour = getattr(handler, f"{streams_in}_{streams_out}")
         guarded = _guarded_stream(behaviour) if handler.response_streaming else _guarded_unary(behaviour)
         make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
-        wrapped: grpc.RpcMethodHandler = make(guarded, handler.request_deserializer, handler.response_serializer)
+        wrapped: "Handler" = make(guarded, handler.request_deserializer, handler.response_serializer)
         return wrapped
 
 

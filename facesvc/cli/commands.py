@@ -9,9 +9,7 @@ import structlog
 import typer
 
 from facesvc import __version__, config
-from facesvc.cli import bench, compare, demo, doctor, enroll, evaluate, models, recognize, serve, subjects, watch
-from facesvc.cli.console import err
-from facesvc.errors import FacesvcError
+from facesvc.cli import bench, compare, console, demo, doctor, enroll, evaluate, models, recognize, serve, subjects, watch
 
 app = typer.Typer(
     help="On-premise face recognition: frames in over gRPC, names out.",
@@ -71,8 +69,4 @@ def _set_up_logs(level: str) -> None:
 
 def run() -> None:
     """Run the command that was asked for; what went wrong is one line on standard error."""
-    try:
-        app()
-    except FacesvcError as error:
-        err.print(f"facesvc: {error.message}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+    console.run(app)

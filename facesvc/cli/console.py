@@ -2,13 +2,18 @@
 
 import json
 import sys
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from facesvc.client import CallError, Client
 from facesvc.config import Settings
+from facesvc.errors import FacesvcError
 
 out = Console()
 """Results."""
@@ -20,6 +25,20 @@ Server = Annotated[
     str, typer.Option("--server", metavar="HOST:PORT", help="Where the server listens; empty: as configured.")
 ]
 Collection = Annotated[str, typer.Option("--collection", help="The gallery of people to use.")]
+
+# Control characters, halves of a surrogate pair, line and paragraph breaks. And what turns the direction of the text
+# around, by which one name can be made to look like another (https://www.unicode.org/reports/tr36/).
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a command line (none: that of the process); what cannot be carried out is one line and exit status 2."""
+    try:
+        app(arguments)
+    except (FacesvcError, CallError, OSError) as error:
+        complain(f"facesvc: {error}", style="red")
+        sys.exit(2)
 
 
 def settings_of(context: typer.Context) -> Settings:
@@ -34,9 +53,36 @@ def address_of(context: typer.Context, server: str) -> str:
     return server or settings_of(context).server.listen
 
 
+def client_of(context: typer.Context, server: str) -> Client:
+    """A client of the server."""
+    return Client(address_of(context, server))
+
+
+def printable(text: str) -> str:
+    """Text of somebody else's (a name, a file's name) in one line, without what could steer the terminal."""
+    line = " ".join(text.splitlines())
+    return "".join(one for one in line if one not in _TURNS and unicodedata.category(one) not in _UNPRINTABLE)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """A text as a table's cell, exactly as it stands: no markup, no emoji codes, no control characters."""
+    return Text(printable(text), style=style)
+
+
+def say(text: str, *, style: str = "", to: Console = out) -> None:
+    """One line, exactly as it stands."""
+    to.print(cell(text, style), soft_wrap=True)
+
+
+def complain(text: str, *, style: str = "yellow") -> None:
+    """One line about what is not as it should be."""
+    say(text, style=style, to=err)
+
+
 def print_json(value: Any) -> None:
-    """One JSON value on one line of standard output, for programs."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    """One JSON value on one line of standard output, for programs; what UTF-8 cannot hold is escaped."""
+    line = json.dumps(value, ensure_ascii=False, default=_plain) + "\n"
+    sys.stdout.write(line.encode("utf-8", "backslashreplace").decode("utf-8"))
     sys.stdout.flush()
 
 

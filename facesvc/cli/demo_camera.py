@@ -76,8 +76,8 @@ def _camera(scene: Scene, progress: float, width: int, height: int) -> Matrix:
     matrix = cv2.getRotationMatrix2D((centre_x, centre_y), 4 * math.sin(6 * math.pi * progress), zoom)
     matrix[:, 2] += (width / 2 - centre_x, height / 2 - centre_y)
     if scene.mirrored:
-        matrix = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]])[:2] @ np.vstack([matrix, [0, 0, 1]])
-    return matrix
+        matrix = np.array([[-1.0, 0, width - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
+    return np.asarray(matrix, np.float64)
 
 
 def _look(pixels: Pixels, matrix: Matrix, width: int, height: int, noise: NDArray[np.float32], turn: int) -> Pixels:
@@ -86,7 +86,8 @@ def _look(pixels: Pixels, matrix: Matrix, width: int, height: int, noise: NDArra
     blur = 0.4 + 0.8 * (0.5 + 0.5 * math.sin(turn / 7))
     frame = cv2.GaussianBlur(frame, (0, 0), blur)
     light = 1.0 + 0.2 * math.sin(turn / 11)
-    return np.clip(frame * np.float32(light) + 4 * noise, 0, 255).astype(np.uint8)
+    seen: Pixels = np.clip(frame * np.float32(light) + 4 * noise, 0, 255).astype(np.uint8)
+    return seen
 
 
 def _placed(person: Person, matrix: Matrix) -> Person:

@@ -59,8 +59,8 @@ class Report:
         self._processed += 1
         self._dropped += result.frames_dropped
         for stage in STAGES:
-            if result.timings.HasField(stage):
-                self._stage_ms[stage].append(getattr(result.timings, stage).ToTimedelta().total_seconds() * 1000)
+            seconds = getattr(result.timings, stage).ToTimedelta().total_seconds()
+            self._stage_ms[stage].append(1000 * seconds)
         now = time.monotonic() - self._started
         visible = dict(self._judge(face, shot, now) for face in result.faces)
         matches = sum(face.decision.outcome == common_pb2.OUTCOME_MATCH for face in result.faces)

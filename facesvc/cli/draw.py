@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from facesvc.cli.console import printable
 from facesvc.v1 import common_pb2, recognition_pb2
 
 Pixels = NDArray[np.uint8]
@@ -35,19 +36,26 @@ def outcome_name(outcome: common_pb2.Outcome.ValueType) -> str:
     return common_pb2.Outcome.Name(outcome).removeprefix("OUTCOME_")
 
 
+def name_of(face: recognition_pb2.RecognizedFace) -> str:
+    """The name of a match, the outcome of all else, such as ``unknown``."""
+    decision = face.decision
+    if decision.outcome == common_pb2.OUTCOME_MATCH:
+        return decision.subject.display_name or decision.subject.subject_id
+    return outcome_name(decision.outcome).replace("_", " ").lower()
+
+
 def label_of(face: recognition_pb2.RecognizedFace) -> Label:
     """What is drawn for a recognised face: name and similarity of a match, the outcome of all else."""
     box, decision = face.face.box, face.decision
+    text = printable(name_of(face))
     if decision.outcome == common_pb2.OUTCOME_MATCH:
-        text = f"{decision.subject.display_name or decision.subject.subject_id}  {decision.subject.similarity:.2f}"
-    else:
-        text = outcome_name(decision.outcome).replace("_", " ").lower()
+        text = f"{text}  {decision.subject.similarity:.2f}"
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
     return Label(corners, text, _COLOURS.get(decision.outcome, _COLOURS[common_pb2.OUTCOME_UNKNOWN]))
 
 
 def draw(pixels: Pixels, labels: Sequence[Label]) -> Pixels:
-    """A copy of ``pixels`` (H, W, 3) uint8 RGB with ``labels`` drawn into it; text above its box where there is room."""
+    """A copy of ``pixels`` (H, W, 3) uint8 RGB with ``labels`` drawn in; text above its box where there is room."""
     picture = Image.fromarray(pixels)
     canvas = ImageDraw.Draw(picture)
     size = max(12, round(min(picture.size) / 36))

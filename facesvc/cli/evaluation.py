@@ -108,7 +108,7 @@ def looks(
         executor.shutdown(cancel_futures=True)
 
 
-def evaluate(protocol: Protocol, seen: Mapping[Photo, Look]) -> Evaluation:
+def figures(protocol: Protocol, seen: Mapping[Photo, Look]) -> Evaluation:
     """The figures of a ``protocol`` all of whose pictures were seen. Raises ``InputError`` where too few had a face."""
     missed = tuple(sorted(photo for photo, look in seen.items() if look.probe is None))
     identification = identify(protocol.people, seen) if protocol.people else None

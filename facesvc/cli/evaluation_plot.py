@@ -44,7 +44,7 @@ def check_plottable(path: Path) -> None:
         raise InputError(f"the folder of --plot {path} does not exist", field="plot")
 
 
-def plot(evaluation: Evaluation, title: str, path: Path) -> None:
+def draw(evaluation: Evaluation, title: str, path: Path) -> None:
     """Draws ``evaluation`` into the file ``path``, of the format that its suffix says. Raises ``DependencyError``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra; half a second to import
     from matplotlib.figure import Figure  # noqa: PLC0415

@@ -6,6 +6,7 @@ of each kind in a fold, then fold by fold the matched pairs (``name n m``) and t
 commas between them; lines that begin with ``#`` are notes. Fields are parted by tabs.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from facesvc.errors import InputError
 
 PAIRS = "pairs.txt"
 IDENTIFICATION = "identification.txt"
+_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
 
 class Photo(NamedTuple):
@@ -90,12 +92,13 @@ def read_protocol(folder: Path) -> Protocol:
 
 def _pairs(path: Path) -> tuple[Pair, ...]:
     lines = _lines(path)
-    header = lines[0].split("\t") if lines else []
-    if len(header) != 2 or not all(_is_number(part) for part in header):
-        raise _malformed(path, 1, "should be the number of folds and the pairs of each kind in a fold: 10<TAB>300")
-    folds, each = map(int, header)
-    if folds < 2:
-        raise _malformed(path, 1, "has one fold; a threshold for it has to come from others, so there must be two")
+    match lines[0].split("\t") if lines else []:
+        case [first, second] if _is_number(first) and _is_number(second):
+            folds, each = int(first), int(second)
+        case _:
+            raise _malformed(path, 1, "should be the number of folds and the pairs of each kind in a fold: 10<TAB>300")
+    if folds == 1:
+        raise _malformed(path, 1, "has one fold; the threshold for it has to come from another, so there must be two")
     if len(lines) != 1 + 2 * folds * each:
         message = f"{path} should have {1 + 2 * folds * each:,} lines by its first one, not {len(lines):,}"
         raise InputError(message, field="lfw")
@@ -106,15 +109,15 @@ def _pairs(path: Path) -> tuple[Pair, ...]:
 
 
 def _pair(path: Path, number: int, line: str, *, fold: int, same: bool) -> Pair:
-    fields = line.split("\t")
-    expected = "name<TAB>n<TAB>m" if same else "name<TAB>n<TAB>name<TAB>m"
-    if len(fields) != (3 if same else 4):
-        raise _malformed(path, number, f"should be {expected}, not {line[:60]!r}")
-    name, first, *other, second = fields
-    pair = Pair(fold, _photo(path, number, name, first), _photo(path, number, other[0] if other else name, second))
-    if pair.same != same:
-        raise _malformed(path, number, f"pairs {name} with the same person where two different ones belong")
-    return pair
+    match line.split("\t"):
+        case [name, first, second] if same:
+            other = name
+        case [name, first, other, second] if not same and name != other:
+            pass
+        case _:
+            expected = "name<TAB>n<TAB>m" if same else "name<TAB>n<TAB>other name<TAB>m"
+            raise _malformed(path, number, f"should be {expected}, not {line[:60]!r}")
+    return Pair(fold, _photo(path, number, name, first), _photo(path, number, other, second))
 
 
 def _people(path: Path) -> tuple[Person, ...]:
@@ -122,14 +125,13 @@ def _people(path: Path) -> tuple[Person, ...]:
     for number, line in enumerate(_lines(path), start=1):
         if line.startswith("#"):
             continue
-        fields = line.split("\t")
-        if len(fields) != 3:
-            raise _malformed(path, number, f"should be name<TAB>gallery<TAB>probe,probe,..., not {line[:60]!r}")
-        name, gallery, probes = fields
-        photos = tuple(_photo(path, number, name, probe) for probe in probes.split(","))
-        people.append(Person(_photo(path, number, name, gallery), photos))
-    names = [person.gallery.name for person in people]
-    if len(names) < 2 or len(set(names)) < len(names):
+        match line.split("\t"):
+            case [name, gallery, probes]:
+                photos = tuple(_photo(path, number, name, probe) for probe in probes.split(","))
+                people.append(Person(_photo(path, number, name, gallery), photos))
+            case _:
+                raise _malformed(path, number, f"should be name<TAB>gallery<TAB>probe,probe,..., not {line[:60]!r}")
+    if not 1 < len({person.gallery.name for person in people}) == len(people):
         raise InputError(f"{path} should name two people or more, each of them once", field="lfw")
     return tuple(people)
 
@@ -143,8 +145,8 @@ def _photo(path: Path, line: int, name: str, number: str) -> Photo:
 
 
 def _is_number(text: str) -> bool:
-    """Whether ``text`` is a plain number from 1."""
-    return text.isascii() and text.isdigit() and len(text) < 7 and int(text) > 0
+    """Whether ``text`` is a plain number from 1 to 999,999."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _lines(path: Path) -> list[str]:

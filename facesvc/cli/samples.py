@@ -30,4 +30,4 @@ def astronaut() -> NDArray[np.uint8]:
     """A portrait, (512, 512, 3) uint8 RGB."""
     import skimage.data  # noqa: PLC0415 - slow to import, and only the demo needs it
 
-    return np.ascontiguousarray(skimage.data.astronaut())
+    return np.ascontiguousarray(skimage.data.astronaut())  # type: ignore[no-untyped-call]

@@ -46,12 +46,17 @@ def warp(pixels: Pixels, matrix: Matrix, side: int) -> Pixels:
 
 
 def _shrunk(pixels: Pixels, matrix: Matrix, side: int, factor: int) -> tuple[Pixels, Matrix]:
-    """The part of the picture that the chip shows, averaged over ``factor`` x ``factor`` pixels, and its transform."""
+    """The part of the picture that the chip shows, averaged over ``factor`` x ``factor`` pixels, and its transform.
+
+    The part is two averaged pixels wider on each side than the chip needs, so that none of it mixes with the black
+    outside unless it lies at the edge of the picture.
+    """
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], np.float64) @ inverse.T
     height, width = pixels.shape[:2]
-    left, top = np.clip(np.floor(corners.min(axis=0)), 0, (width - 1, height - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)), (left + 1, top + 1), (width, height)).astype(int)
+    margin = 2 * factor
+    left, top = np.clip(np.floor(corners.min(axis=0)) - margin, 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + margin, (left + 1, top + 1), (width, height)).astype(int)
     part = pixels[top:bottom, left:right]
     size = (max(1, part.shape[1] // factor), max(1, part.shape[0] // factor))
     zoom = np.array([part.shape[1] / size[0], part.shape[0] / size[1]])

@@ -53,19 +53,23 @@ class ImageHeader:
 class Image:
     """A decoded picture, EXIF applied.
 
-    ``pixels`` is (H, W, 3) uint8 RGB, contiguous; ``width`` and ``height`` are the size of the full picture, which is
-    larger than ``pixels`` where it was decoded at a reduced size.
+    ``pixels`` is (H, W, 3) uint8 RGB, contiguous; ``width`` and ``height`` are the size of the full picture. Each pixel
+    stands for ``reduction`` x ``reduction`` of the full picture; the last row and column may reach beyond it.
     """
 
     pixels: Pixels
     width: int
     height: int
+    reduction: int = 1
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
             raise ValueError(f"pixels must be (H, W, 3) uint8, not {self.pixels.shape} {self.pixels.dtype}")
         if not self.pixels.flags.c_contiguous:
             raise ValueError("pixels must be contiguous: cv2 copies the whole picture at each call otherwise")
+        if self.pixels.shape[:2] != (-(-self.height // self.reduction), -(-self.width // self.reduction)):
+            size = f"{self.width} x {self.height}"
+            raise ValueError(f"pixels {self.pixels.shape} are not those of {size} reduced by {self.reduction}")
 
     @classmethod
     def of(cls, pixels: Pixels) -> "Image":
@@ -75,7 +79,7 @@ class Image:
     @property
     def scale(self) -> float:
         """Size of ``pixels`` relative to the full picture, 1 or less."""
-        return max(self.pixels.shape[0] / self.height, self.pixels.shape[1] / self.width)
+        return 1 / self.reduction
 
 
 def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
@@ -101,19 +105,19 @@ def _parse_header(data: bytes) -> tuple[ImageHeader, int]:
     try:
         with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as file:
             # A phone's JPEG may carry further pictures (MPO); only PNG and WebP are played one after the other.
-            frames = getattr(file, "n_frames", 1) if file.format in {"PNG", "WEBP"} else 1
-            has_alpha = file.mode in {"LA", "PA", "RGBA"} or "transparency" in file.info
-            mode = "RGBA" if has_alpha else file.mode
-            return ImageHeader(str(file.format), file.width, file.height, _orientation(file), mode), frames
+            name = "JPEG" if file.format == "MPO" else str(file.format)
+            frames = 1 if name == "JPEG" else getattr(file, "n_frames", 1)
+            return ImageHeader(name, file.width, file.height, _orientation(file), file.mode), frames
     # Pillow's parsers answer hostile bytes with nearly any exception.
     except Exception as error:
         raise ImageError("the image cannot be read: it is no JPEG, PNG, WebP or BMP file, or is damaged") from error
 
 
 def _orientation(file: PIL.Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where it is absent, damaged or out of range."""
+    """EXIF orientation, 1 (upright) where it is absent, damaged, out of range, or behind the pixels of a PNG."""
     try:
-        value = file.getexif().get(_ORIENTATION_TAG, 1)
+        # Not file.getexif(): that of a PNG without EXIF decodes all pixels to see whether one follows.
+        value = PIL.Image.Image.getexif(file).get(_ORIENTATION_TAG, 1)
     except Exception:  # noqa: BLE001 - a damaged EXIF block says nothing about the picture
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -123,23 +127,24 @@ def decode(data: bytes, header: ImageHeader, scale: float = 1.0) -> Image:
     """Pixels of the picture whose ``header`` was read from the same bytes.
 
     :param scale: the smallest scale the caller can use; a JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 that
-        is not below it, every other format in full.
+        is not below it, in CMYK and every other format in full.
 
     Raises ``ImageError`` (IMAGE_UNDECODABLE) for a truncated or damaged picture.
     """
+    width, height = header.seen_size
+    is_plain_jpeg = header.format == "JPEG" and header.mode in {"RGB", "L"}
+    reduction = next((r for r in _JPEG_REDUCTIONS if scale * r <= 1), 1) if is_plain_jpeg else 1
     try:
-        if header.format == "JPEG" and header.mode in {"RGB", "L"}:
-            pixels = _decode_jpeg(data, header, scale)
-        else:
-            pixels = _decode_other(data)
+        pixels = _decode_jpeg(data, header, reduction) if is_plain_jpeg else _decode_other(data)
+        return Image(np.ascontiguousarray(_upright(pixels, header.orientation)), width, height, reduction)
+    # Whatever a decoder answers to hostile bytes; the record refuses pixels of another size than the header says.
     except Exception as error:
         raise ImageError("the image is damaged or truncated: its header reads, its pixels do not") from error
-    width, height = header.seen_size
-    return Image(np.ascontiguousarray(_upright(pixels, header.orientation)), width, height)
 
 
-def _decode_jpeg(data: bytes, header: ImageHeader, scale: float) -> Pixels:
-    reduction = next((r for r in _JPEG_REDUCTIONS if scale * r <= 1), 1)
+def _decode_jpeg(data: bytes, header: ImageHeader, reduction: int) -> Pixels:
+    if simplejpeg.decode_jpeg_header(data)[:2] != (header.height, header.width):
+        raise ValueError("libjpeg reads another size than the one that was judged")
     pixels: Pixels = simplejpeg.decode_jpeg(
         data, "RGB", min_height=-(-header.height // reduction), min_width=-(-header.width // reduction), strict=True
     )

@@ -31,6 +31,8 @@ class Detection:
     def __post_init__(self) -> None:
         if self.landmarks.shape != (5, 2) or self.landmarks.dtype != np.float32:
             raise ValueError(f"landmarks must be (5, 2) float32, not {self.landmarks.shape} {self.landmarks.dtype}")
+        if not np.isfinite(self.landmarks).all():
+            raise ValueError(f"landmarks must be finite, not {self.landmarks.tolist()}")
 
     def scaled(self, factor: float) -> "Detection":
         """The same face in an image that is ``factor`` times as large."""

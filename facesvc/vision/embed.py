@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facesvc.vision.align import similarity_transform, warp
+from facesvc.vision.align import Matrix, similarity_transform, warp
 from facesvc.vision.detection import Floats, Network, Pixels
 
 
@@ -67,15 +67,14 @@ _JITTER: Sequence[tuple[float, float, float, float]] = (
 )
 
 
-def _jitters(side: int) -> Iterator[Floats]:
+def _jitters(side: int) -> Iterator[Matrix]:
     """Each jitter as a (2, 3) matrix about the centre of the chip."""
     centre = (side - 1) / 2
     for turn, zoom, right, down in _JITTER:
         matrix = cv2.getRotationMatrix2D((centre, centre), turn, zoom)
-        matrix[:, 2] += (right * side, down * side)
-        yield matrix  # type: ignore[misc]
+        yield matrix + np.array([[0, 0, right * side], [0, 0, down * side]])
 
 
-def _square(matrix: Floats) -> Floats:
+def _square(matrix: Matrix) -> Matrix:
     """A (2, 3) transform as (3, 3), so that transforms can be multiplied."""
     return np.vstack([matrix, [0, 0, 1]])

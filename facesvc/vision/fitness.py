@@ -13,6 +13,7 @@ FIT                all else
 """
 
 import enum
+import math
 from dataclasses import dataclass
 
 from facesvc.vision.pipeline import Analysis, Face
@@ -61,10 +62,12 @@ def judge(analysis: Analysis, bar: Bar) -> Fitness:
         return Fitness(Verdict.MULTIPLE_FACES, advice, face)
     quality = face.quality
     if quality.face_pixels < bar.face_pixels:
-        advice = f"the face is {quality.face_pixels:.0f} pixels wide, {bar.face_pixels:.0f} are needed: come closer"
+        has, needs = math.floor(quality.face_pixels), math.ceil(bar.face_pixels)
+        advice = f"the face is {has} pixels wide, {needs} are needed: come closer"
         return Fitness(Verdict.FACE_TOO_SMALL, advice, face)
     if abs(quality.yaw) > bar.yaw or abs(quality.pitch) > bar.pitch:
-        advice = f"the head is turned by {quality.yaw:.0f} and tilted by {quality.pitch:.0f} degrees: look at the camera"
+        turn, tilt = round(quality.yaw), round(quality.pitch)
+        advice = f"the head is turned by {turn} and tilted by {tilt} degrees: look at the camera"
         return Fitness(Verdict.EXTREME_POSE, advice, face)
     if quality.score < bar.quality:
         advice = {

@@ -1,5 +1,6 @@
 """Boxes and the arithmetic on them. Coordinates are pixels, x to the right, y down."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,10 @@ class Box:
     height: float
 
     def __post_init__(self) -> None:
-        if not (self.width > 0 and self.height > 0):
+        if not (0 < self.width < math.inf and 0 < self.height < math.inf):
             raise ValueError(f"a box needs a width and a height, not {self.width} x {self.height}")
+        if not (math.isfinite(self.left) and math.isfinite(self.top)):
+            raise ValueError(f"a box needs a place, not {self.left}, {self.top}")
 
     @property
     def area(self) -> float:
@@ -41,10 +44,7 @@ def overlaps(boxes: Floats, *, of_smaller: bool = False) -> Floats:
     width = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
     height = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    if of_smaller:
-        whole = np.minimum(area[:, None], area)
-    else:
-        whole = area[:, None] + area - intersection
+    whole = np.minimum(area[:, None], area) if of_smaller else area[:, None] + area - intersection
     shared: Floats = intersection / np.maximum(whole, 1e-6)
     return shared
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from facesvc.vision.decode import ImageLimits, Image, decode, read_header
+from facesvc.vision.decode import Image, ImageLimits, decode, read_header
 from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.embed import Embedder
 from facesvc.vision.quality import Quality, assess
@@ -28,7 +28,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face of one picture, in pixels of the full picture; ``vector`` is (D,) float32 of unit length where asked for."""
+    """A face, in pixels of the full picture; ``vector`` is (D,) float32 of unit length where asked for."""
 
     detection: Detection
     quality: Quality

@@ -4,6 +4,7 @@ The pose comes from the five landmarks alone: the affine camera that explains th
 one (DeMenthon and Davis, Model-Based Object Pose in 25 Lines of Code, 1995).
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,8 +20,8 @@ _HEAD = np.array(
 _HEAD_CENTRED = _HEAD - _HEAD.mean(axis=0)
 _HEAD_INVERSE = np.linalg.pinv(_HEAD_CENTRED)
 
-# Where a part of the quality is nought, and where it is full. Sharpness: nine in ten LFW faces have 0.25 to 0.38, the same
-# blurred by five pixels of their chip 0.10 to 0.13.
+# Where a part of the quality is nought, and where it is full. Sharpness: nine in ten LFW faces have 0.25 to 0.38, the
+# same blurred by five pixels of their chip 0.10 to 0.13.
 _FACE_PIXELS = (12.0, 60.0)
 _YAW_DEGREES = (60.0, 20.0)
 _PITCH_DEGREES = (50.0, 20.0)
@@ -49,8 +50,14 @@ class Quality:
 
 
 def head_pose(landmarks: Floats) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees of the head with these ``landmarks`` (5, 2); nought where they coincide."""
+    """Yaw, pitch and roll in degrees of the head with these ``landmarks`` (5, 2); nought where they coincide.
+
+    The roll is that of the line through the eyes; yaw and pitch are those of the head turned upright by it.
+    """
     points = landmarks.astype(np.float64)
+    eyes_right, eyes_down = points[1] - points[0]
+    roll = math.atan2(eyes_down, eyes_right)
+    points = points @ np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
     right, down = (_HEAD_INVERSE @ (points - points.mean(axis=0))).T
     if min(np.linalg.norm(right), np.linalg.norm(down)) < 1e-9:
         return 0.0, 0.0, 0.0
@@ -58,8 +65,7 @@ def head_pose(landmarks: Floats) -> tuple[float, float, float]:
     forward = np.cross(right, down)
     yaw = np.degrees(np.arctan2(right[2], np.hypot(right[0], right[1])))
     pitch = np.degrees(np.arctan2(down[2], max(float(forward[2]), 1e-6)))
-    roll = np.degrees(np.arctan2(points[1, 1] - points[0, 1], points[1, 0] - points[0, 0]))
-    return float(yaw), float(pitch), float(roll)
+    return float(yaw), float(pitch), math.degrees(roll)
 
 
 def sharpness_of(grey: Pixels) -> float:

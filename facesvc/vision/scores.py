@@ -46,29 +46,47 @@ def operating_point(genuine: Floats, impostor: Floats, fmr: float) -> OperatingP
 
 
 def best_threshold(scores: Floats, same: Booleans) -> float:
-    """The threshold with the most right verdicts; halfway between the two scores that it parts."""
+    """The threshold with the most right verdicts, the lowest of several; halfway between the two scores that it parts.
+
+    :param scores: (N,), at least one.
+    :param same: (N,), whether each is of one person.
+    """
     order = np.argsort(scores, kind="stable")
     ordered, labels = scores[order], same[order]
     # With a threshold before position i, all from i on match: right are the genuine there and the impostors before.
     right = np.concatenate([[labels.sum()], labels.sum() + np.cumsum(np.where(labels, -1, 1))])
+    # No threshold parts equal scores.
+    right[1:-1][ordered[1:] == ordered[:-1]] = -1
     cut = int(np.argmax(right))
-    edges = np.concatenate([[ordered[0] - 1e-6], ordered, [ordered[-1] + 1e-6]])
-    return float((edges[cut] + edges[cut + 1]) / 2)
+    if cut in {0, len(ordered)}:
+        return float(ordered[0]) if cut == 0 else float(np.nextafter(ordered[-1], np.inf))
+    below, above = ordered[cut - 1], ordered[cut]
+    middle = (below + above) / 2
+    # There may be no number between two neighbours.
+    return float(middle if below < middle else above)
 
 
 def cross_validate(scores: Floats, same: Booleans, folds: Integers) -> CrossValidation:
-    """The LFW protocol: for each fold, the threshold comes from the other folds. All three arrays are (N,)."""
+    """The LFW protocol: for each fold, the threshold comes from the other folds, so there are at least two.
+
+    All three arrays are (N,).
+    """
     accuracies = []
-    for fold in np.unique(folds):
+    names = np.unique(folds)
+    if len(names) < 2:  # noqa: PLR2004 - one to learn from, one to judge by
+        raise ValueError("cross-validation needs scores in at least two folds")
+    for fold in names:
         held_out = folds == fold
         threshold = best_threshold(scores[~held_out], same[~held_out])
         accuracies.append(np.mean((scores[held_out] >= threshold) == same[held_out]))
-    deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0
-    return CrossValidation(float(np.mean(accuracies)), deviation)
+    return CrossValidation(float(np.mean(accuracies)), float(np.std(accuracies, ddof=1)))
 
 
 def rank_one(gallery: Floats, gallery_labels: Sequence[str], probes: Floats, probe_labels: Sequence[str]) -> float:
-    """Share of ``probes`` (P, D) whose nearest of ``gallery`` (G, D) is the same person; vectors of unit length."""
+    """Share of ``probes`` (P, D) whose nearest of ``gallery`` (G, D) is the same person; vectors of unit length.
+
+    No probes give NaN; ``gallery`` must not be empty. Of several that are equally near the first counts.
+    """
     nearest = np.argmax(probes @ gallery.T, axis=1)
     hits = [gallery_labels[place] == label for place, label in zip(nearest, probe_labels, strict=True)]
     return float(np.mean(hits)) if hits else float("nan")

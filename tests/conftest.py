@@ -1,0 +1,42 @@
+"""What all tests share: pictures that installed packages carry, and the default pack, built once."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from facesvc.models import default_pack
+
+# Tests state their settings; those of the machine they run on are not asked.
+for name in [name for name in os.environ if name.startswith("FACESVC_") and name != "FACESVC_SHARED"]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def pack_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the default pack in it."""
+    folder = tmp_path_factory.mktemp("packs")
+    default_pack.ensure(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """The folder of insightface's sample pictures."""
+    spec = find_spec("insightface")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "data" / "images"
+
+
+@pytest.fixture(scope="session")
+def group_jpeg(pictures: Path) -> bytes:
+    """Six people, 1280 x 886."""
+    return (pictures / "t1.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def guest_png(pictures: Path) -> bytes:
+    """One person, 112 x 112."""
+    return (pictures / "Tom_Hanks_54745.png").read_bytes()
