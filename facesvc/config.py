@@ -77,7 +77,7 @@ class EnrollmentSettings(_Section):
     """``[enrollment]``: what a picture must be to be enrolled."""
 
     minimum_face_pixels: Annotated[float, Field(ge=12)] = 48.0
-    minimum_quality: Share = 0.15
+    minimum_quality: Share = 0.3
     maximum_yaw_degrees: Annotated[float, Field(gt=0, le=90)] = 45.0
     maximum_pitch_degrees: Annotated[float, Field(gt=0, le=90)] = 40.0
     conflict_false_match_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4

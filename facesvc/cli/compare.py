@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from facesvc.cli.console import Json, Server, client_of, complain, out, print_json, say
+from facesvc.cli.console import Json, Server, client_of, complain, out, print_json, say, table_of
 from facesvc.cli.pictures import read
 from facesvc.cli.results import Policy, box_as_json
 from facesvc.client import CallError
-from facesvc.errors import InputError
+from facesvc.errors import ImageError
 from facesvc.v1 import recognition_pb2
 
 
@@ -31,7 +30,7 @@ def compare(
             answer = client.compare(*(read(path, max_bytes) for path in pictures.values()), policy=policy)
         except CallError as error:
             if error.field in pictures:
-                raise InputError(f"{pictures[error.field]}: {error}") from error
+                raise ImageError(f"{pictures[error.field]}: {error}", reason=error.reason) from error
             raise
     if as_json:
         print_json(_as_json(answer))
@@ -47,7 +46,7 @@ def _print(answer: recognition_pb2.CompareResponse, reference: Path, picture: Pa
     if not answer.faces:
         complain(f"{picture} shows no face")
         return
-    table = Table("Face", "Similarity", "Distance", "Same person")
+    table = table_of("Face", "Similarity", "Distance", "Same person")
     for face in answer.faces:
         box = face.face.box
         table.add_row(
@@ -59,8 +58,8 @@ def _print(answer: recognition_pb2.CompareResponse, reference: Path, picture: Pa
         )
     out.print(table)
     say(
-        f"the same person from a similarity of {answer.threshold:.3f} on, which {answer.false_match_rate:.2g} of"
-        " strangers reach (FMR)"
+        f"the same person from a similarity of {answer.threshold:.3f} on: a false-match rate (FMR) of"
+        f" {answer.false_match_rate:g}"
     )
 
 

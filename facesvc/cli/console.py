@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Column, Table
 from rich.text import Text
 
 from facesvc.client import CallError, Client
@@ -67,6 +68,11 @@ def printable(text: str) -> str:
 def cell(text: str, style: str = "") -> Text:
     """A text as a table's cell, exactly as it stands: no markup, no emoji codes, no control characters."""
     return Text(printable(text), style=style)
+
+
+def table_of(*columns: str) -> Table:
+    """A table whose cells are folded where they are too long, never cut: ids are there to be copied."""
+    return Table(*(Column(name, overflow="fold") for name in columns))
 
 
 def say(text: str, *, style: str = "", to: Console = out) -> None:

@@ -22,6 +22,7 @@ from facesvc.cli.console import (
     print_json,
     printable,
     say,
+    table_of,
 )
 from facesvc.cli.people import Person, find_people
 from facesvc.cli.pictures import read
@@ -190,7 +191,7 @@ def _print(result: Result, person: Person) -> None:
 
 
 def _table(people: Sequence[Person], results: Iterable[Result]) -> Table:
-    table = Table("Person", "Id", "Pictures", "Enrolled", "Already", "Problems")
+    table = table_of("Person", "Id", "Pictures", "Enrolled", "Already", "Problems")
     by_person: dict[str, list[Result]] = {person.subject_id: [] for person in people}
     for result in results:
         by_person[result.subject_id].append(result)

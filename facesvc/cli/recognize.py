@@ -13,7 +13,7 @@ from facesvc.cli.results import Policy, answer_as_json, faces_table
 from facesvc.cli.screening import Screening
 from facesvc.cli.sources import Film, FilmWriter, Footage, check_film_writable, film_of
 from facesvc.client import CallError, Client, opening
-from facesvc.errors import FacesvcError, ImageError, InputError
+from facesvc.errors import ImageError, InputError
 from facesvc.v1 import recognition_pb2
 
 
@@ -90,35 +90,43 @@ class _Stills:
         paths = sorted(path for path in source.rglob("*") if is_picture(path) and path.is_file())
         if not paths:
             raise InputError(f"there are no pictures in {source}")
-        failed = 0
+        failed = False
         for path in paths:
             try:
                 self._answer(path, target and target / path.relative_to(source))
-            except (ImageError, CallError) as error:
-                if isinstance(error, CallError) and error.field != "image.data":
-                    raise
-                failed += 1
+            except ImageError as error:
+                failed = True
                 self._tell_failure(path, error)
         raise typer.Exit(1 if failed else 0)
 
     def _answer(self, path: Path, target: Path | None) -> None:
         data = read(path, self._max_bytes)
-        opened = self._opened
-        answer = self._client.search(
-            data, collection_id=opened.collection_id, policy=opened.policy, max_candidates=opened.max_candidates
-        )
+        answer = self._ask(path, data)
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             write(target, draw(pixels_of(data), [label_of(face) for face in answer.faces]))
         if self._as_json:
             print_json({"path": path, **answer_as_json(answer), "error": None})
             return
-        omitted = f", {answer.faces_omitted} more left out" if answer.faces_omitted else ""
-        say(f"{path}: {len(answer.faces)} faces{omitted}")
-        out.print(faces_table(answer.faces, candidates=opened.max_candidates > 0))
+        omitted = f" and {answer.faces_omitted} more, left out" if answer.faces_omitted else ""
+        say(f"{path}: {len(answer.faces)} {'face' if len(answer.faces) == 1 else 'faces'}{omitted}")
+        if answer.faces:
+            out.print(faces_table(answer.faces, candidates=self._opened.max_candidates > 0))
 
-    def _tell_failure(self, path: Path, error: FacesvcError | CallError) -> None:
+    def _ask(self, path: Path, data: bytes) -> recognition_pb2.SearchResponse:
+        """Who is there. Raises ``ImageError`` naming the file where the picture is at fault, else ``CallError``."""
+        opened = self._opened
+        try:
+            return self._client.search(
+                data, collection_id=opened.collection_id, policy=opened.policy, max_candidates=opened.max_candidates
+            )
+        except CallError as error:
+            if error.field != "image.data":
+                raise
+            raise ImageError(f"{path}: {error}", reason=error.reason) from error
+
+    def _tell_failure(self, path: Path, error: ImageError) -> None:
         if self._as_json:
-            print_json({"path": path, "faces": [], "error": {"reason": error.reason, "message": str(error)}})
+            print_json({"path": path, "faces": [], "error": {"reason": error.reason, "message": error.message}})
         else:
-            complain(f"{path}: {error}")
+            complain(error.message)

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import simplejpeg
-from rich.table import Table
 
-from facesvc.cli.console import cell, complain, out, print_json, say
+from facesvc.cli.console import cell, complain, out, print_json, say, table_of
 from facesvc.cli.draw import draw, label_of, name_of
 from facesvc.cli.pictures import pixels_of
 from facesvc.cli.results import answer_as_json, faces_in_words, similarity_of
@@ -62,12 +61,12 @@ class Screening:
         """Say who was seen how often, for people."""
         if self._as_json:
             return
-        table = Table("Who", "Frames", "Best similarity")
+        table = table_of("Who", "Frames", "Best similarity")
         for name, part in sorted(self._parts.items(), key=lambda item: -item[1].frames):
             table.add_row(cell(name), str(part.frames), "" if part.best is None else f"{part.best:.3f}")
         if self._parts:
             out.print(table)
-        say(f"{self._frames} frames, {self._dropped} more dropped")
+        say(f"{self._frames} frames" + (f", {self._dropped} more dropped" if self._film.live else ""))
 
     def _sent(self) -> Iterator[recognition_pb2.Frame]:
         """The frames as the stream takes them, in gRPC's thread."""

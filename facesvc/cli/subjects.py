@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from facesvc.cli.console import Collection, Json, Server, cell, client_of, complain, out, print_json, say
+from facesvc.cli.console import Collection, Json, Server, cell, client_of, complain, out, print_json, say, table_of
 from facesvc.errors import InputError
 from facesvc.v1 import enrollment_pb2
 
@@ -35,7 +35,7 @@ def list_(
     if as_json:
         print_json([_plain(subject) for subject in subjects])
         return
-    table = Table("Id", "Name", "Samples", "External ids", "State")
+    table = table_of("Id", "Name", "Samples", "External ids", "State")
     for subject in subjects:
         table.add_row(
             cell(subject.subject_id),
@@ -64,7 +64,7 @@ def show(
         print_json({**_plain(subject), "samples": [_plain(sample) for sample in samples]})
         return
     _print(subject)
-    table = Table("Sample", "Quality", "From", "Enrolled")
+    table = table_of("Sample", "Quality", "From", "Enrolled")
     for sample in samples:
         table.add_row(
             cell(sample.sample_id), f"{sample.quality:.2f}", cell(sample.source), cell(_time(sample.create_time))
@@ -220,7 +220,7 @@ def _pairs(entries: Mapping[str, str]) -> str:
 
 def _time(message: Timestamp) -> str:
     """A time for people, in the local zone."""
-    return message.ToDatetime(UTC).astimezone().isoformat(" ", "seconds")
+    return message.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _plain(message: Message) -> dict[str, Any]:

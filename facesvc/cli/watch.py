@@ -53,10 +53,10 @@ def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[
                 complain(f"{error}; watching on from now")
                 token = ""
                 continue
-            if not begun or attempt == len(_PAUSES_S) or error.code.name not in {"UNAVAILABLE", "CANCELLED"}:
+            if not begun or attempt >= len(_PAUSES_S) or error.code.name not in {"UNAVAILABLE", "CANCELLED"}:
                 raise
             complain(f"{error}; trying again in {_PAUSES_S[attempt]:g} s")
-        time.sleep(_PAUSES_S[attempt])
+        time.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
         attempt += 1
 
 

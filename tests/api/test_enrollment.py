@@ -39,10 +39,6 @@ def blurred(data: bytes, sigma: float) -> bytes:
     return encoded(cv2.GaussianBlur(pixels(data), (0, 0), sigma), "PNG")
 
 
-def dark(data: bytes) -> bytes:
-    return encoded((pixels(data) * 0.06).astype(np.uint8), "PNG")
-
-
 def smaller(data: bytes, share: float) -> bytes:
     return encoded(cv2.resize(pixels(data), None, fx=share, fy=share, interpolation=cv2.INTER_AREA), "PNG")
 
@@ -56,8 +52,7 @@ async def test_each_picture_gets_its_verdict(running: Running, guest_png: bytes,
         grey(),
         group_jpeg,
         smaller(guest_png, 0.5),
-        blurred(guest_png, 6),
-        dark(guest_png),
+        blurred(guest_png, 3),
         b"no picture",
         encoded(pixels(guest_png)[:, ::-1], "PNG"),
     )
@@ -67,7 +62,6 @@ async def test_each_picture_gets_its_verdict(running: Running, guest_png: bytes,
         "FACE_NOT_FOUND",
         "MULTIPLE_FACES",
         "FACE_TOO_SMALL",
-        "LOW_QUALITY",
         "LOW_QUALITY",
         "UNDECODABLE",
         "ENROLLED",

@@ -271,6 +271,13 @@ def test_operating_points_lie_on_the_curve() -> None:
         assert true[at] == pytest.approx(point.tmr)
 
 
+def test_the_curve_where_scores_are_equal() -> None:
+    scores = Scores(np.array([0.5, 0.9], np.float32), np.array([0.1, 0.5, 0.9], np.float32))
+    false, true = evaluation_plot.roc(scores)
+    assert false == pytest.approx([1 / 3, 2 / 3])
+    assert true == pytest.approx([0.5, 1.0])
+
+
 def looking(angle: float | None, *, template: bool = False) -> Look:
     """A vector at ``angle`` degrees in the plane; None for a missed face."""
     if angle is None:

@@ -49,7 +49,7 @@ def test_nothing_near_fits_better(noise: list[tuple[float, float]]) -> None:
     def error(matrix: Matrix) -> float:
         return float(np.sum((FACE.astype(float) @ matrix[:, :2].T + matrix[:, 2] - target) ** 2))
 
-    for direction in (similarity(0, 1, (0, 0)), similarity(90, 1, (0, 0)), *(np.eye(3)[None, i, :] for i in ())):
+    for direction in (similarity(0, 1, (0, 0)), similarity(90, 1, (0, 0))):
         for step in (1e-3, -1e-3):
             assert error(best + step * direction) >= error(best) - 1e-6
     for axis in (0, 1):
@@ -77,27 +77,28 @@ def test_strong_shrinking_does_not_alias(scale: float) -> None:
     stripes = np.zeros((2000, 2000, 3), np.uint8)
     stripes[:, ::2] = 255
     chip = warp(stripes, centred(scale, 999.5, 80), 80)
-    # Black and white stripes of one pixel are grey from afar; sampling single pixels would show bands.
-    assert np.abs(chip.astype(int) - 127).max() <= 16
+    # Black and white stripes of one pixel are grey from afar. Sampling single pixels would show full bands; the mean of
+    # three pixels, the fewest that are averaged when it is not two, leaves a third of them.
+    assert np.abs(chip.astype(int) - 127).max() <= 128 / 3 + 1
 
 
-@pytest.mark.parametrize("scale", [0.1, 0.25, 0.4])
-def test_shrinking_shows_what_resizing_shows(scale: float, group: Pixels) -> None:
-    middle, side = 440, 60
-    size = tuple(int(length * scale) for length in group.shape[1::-1])
-    zoom = np.array(size) / group.shape[1::-1]
-    small = cv2.resize(group, size, interpolation=cv2.INTER_AREA)
-    matrix = np.column_stack([np.diag(zoom), zoom * (-middle + 0.5) - 0.5 + side / 2])
-    chip = warp(group, matrix, side)
-    left, top = np.rint(-matrix[:, 2]).astype(int)
-    top_chip, bottom_chip = max(0, -top), min(side, small.shape[0] - top)
-    expected = cv2.warpAffine(
-        small,
-        np.array([[1, 0, matrix[0, 2] - (zoom[0] - 1) / 2 + 0], [0, 1, matrix[1, 2] - (zoom[1] - 1) / 2]]),
-        (side, side),
+@pytest.mark.parametrize("factor", [3, 4, 5, 10])
+def test_shrinking_shows_what_resizing_shows(factor: int, group: Pixels) -> None:
+    side = 60
+    left, top = 100, 30
+    height, width = (
+        min(length, start + side * factor) for length, start in zip(group.shape, (top, left), strict=False)
     )
-    inner = slice(top_chip + 2, bottom_chip - 2)
-    assert np.abs(chip[inner, 2:-2].astype(int) - expected[inner, 2:-2]).mean() < 12
+    part = group[top:height, left:width]
+    part = part[: part.shape[0] // factor * factor, : part.shape[1] // factor * factor]
+    size = (part.shape[1] // factor, part.shape[0] // factor)
+    expected = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    # Pixel centres: the first pixel of the chip is the middle of the first factor x factor pixels.
+    place = -(np.array([left, top]) + (factor - 1) / 2) / factor
+    chip = warp(group, similarity(0, 1 / factor, (float(place[0]), float(place[1]))), side)
+    inner = (slice(2, size[1] - 2), slice(2, size[0] - 2))
+    sharp = np.abs(np.diff(expected[inner].astype(int), axis=1)).mean()
+    assert np.abs(chip[inner].astype(int) - expected[inner]).mean() < sharp / 2
 
 
 @pytest.mark.parametrize("angle", [0, 20, 45, 190])
@@ -130,6 +131,7 @@ def test_pictures_longer_than_cv2s_short_numbers(shape: tuple[int, int]) -> None
 def test_the_landmarks_of_a_face_lie_on_the_template(
     six: list[Detection], group: Pixels, embedder: Embedder, detector: MtcnnDetector
 ) -> None:
+    distances = []
     for face in six:
         landed = through(face.landmarks, similarity_transform(face.landmarks, embedder.template))
         # A similarity cannot bend a face: what is left over is the shape of this one.
@@ -140,4 +142,7 @@ def test_the_landmarks_of_a_face_lie_on_the_template(
         np.testing.assert_array_equal(chip, embedder.align(group, face.landmarks))
         found = detector.detect(cv2.copyMakeBorder(chip, *4 * [60], cv2.BORDER_REPLICATE), 60)  # type: ignore[arg-type, list-item]
         assert len(found) == 1
-        assert np.linalg.norm(found[0].landmarks - 60 - landed, axis=1).mean() < 0.03 * embedder.side
+        distances.append(np.linalg.norm(found[0].landmarks - 60 - landed, axis=1).mean())
+    # Two of the six look to the side, where a second look differs by more.
+    assert np.median(distances) < 0.02 * embedder.side
+    assert max(distances) < 0.06 * embedder.side
