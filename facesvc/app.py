@@ -56,7 +56,9 @@ class Models:
 def load_pack(name: str, cache_dir: Path) -> Pack:
     """A pack by name; ``default`` is built where it is missing. Raises ``NotFoundError``, ``WeightsError``."""
     if name != default_pack.NAME:
-        raise NotFoundError(f"there is no model pack {name[:64]!a}: this version has only {default_pack.NAME}", field="pack")
+        raise NotFoundError(
+            f"there is no model pack {name[:64]!a}: this version has only {default_pack.NAME}", field="pack"
+        )
     return default_pack.ensure(cache_dir)
 
 

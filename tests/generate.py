@@ -20,7 +20,10 @@ def generate(folder: Path) -> None:
     protos = sorted(str(path) for path in (ROOT / "proto/facesvc/v1").glob("*.proto"))
     well_known = str(files("grpc_tools") / "_proto")
     flags = [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    plugins = [f"--plugin=protoc-gen-{name}={Path(sys.executable).parent / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
+    plugins = [
+        f"--plugin=protoc-gen-{name}={Path(sys.executable).parent / f'protoc-gen-{name}'}"
+        for name in ("mypy", "mypy_grpc")
+    ]
     code = protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{well_known}", *plugins, *flags, *protos])
     if code:
         raise SystemExit(code)

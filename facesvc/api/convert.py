@@ -51,15 +51,15 @@ def distance(similarity: float) -> float:
 
 def minimum_face(options: recognition_pb2.DetectionOptions, default: MinimumFace) -> MinimumFace:
     """What a request says of the smallest face, ``default`` where it says nothing. Raises ``InputError``."""
-    return MinimumFace(
-        options.minimum_face_pixels or default.pixels, options.minimum_face_fraction or default.fraction
-    )
+    return MinimumFace(options.minimum_face_pixels or default.pixels, options.minimum_face_fraction or default.fraction)
 
 
 def max_faces(options: recognition_pb2.DetectionOptions, limit: int) -> int:
     """How many faces a request wants. Raises ``InputError`` for a negative number."""
     if options.max_faces < 0:
-        raise InputError(f"must be 0 (the limit of {limit}) or more, not {options.max_faces}", field="options.max_faces")
+        raise InputError(
+            f"must be 0 (the limit of {limit}) or more, not {options.max_faces}", field="options.max_faces"
+        )
     return min(options.max_faces or limit, limit)
 
 
@@ -246,9 +246,7 @@ def match_event(made: Decision, event_id: str, camera_id: str, zone: str, collec
 
 def event(record: MatchEvent) -> presence_pb2.Event:
     """An event as a message."""
-    person = Candidate(
-        record.subject_id, record.display_name, record.similarity, record.sample_id, record.external_ids
-    )
+    person = Candidate(record.subject_id, record.display_name, record.similarity, record.sample_id, record.external_ids)
     made = common_pb2.Decision(
         decision_id=record.decision_id,
         outcome=_OUTCOMES[Outcome.MATCH],

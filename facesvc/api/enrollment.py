@@ -188,9 +188,7 @@ class _Enrolment:
         try:
             service.gallery.add_sample(sample, conflict_at, now)
         except IdentityConflictError as error:
-            response = _response(
-                enrollment_pb2.ENROLLMENT_VERDICT_IDENTITY_CONFLICT, error.message, analysis, face
-            )
+            response = _response(enrollment_pb2.ENROLLMENT_VERDICT_IDENTITY_CONFLICT, error.message, analysis, face)
             response.conflict.subject_id = error.subject_id
             response.conflict.similarity = error.similarity
             response.conflict.distance = convert.distance(error.similarity)

@@ -58,7 +58,7 @@ class Policies:
             return [*obstacles, error.message]
         if rate < settings.minimum_true_match_rate:
             obstacles.append(
-                f"at a false-match rate of {settings.false_match_rate:g} pack {self.pack} recognises {rate:.0%} of genuine"
-                f" comparisons, less than the {settings.minimum_true_match_rate:.0%} it asks for"
+                f"at a false-match rate of {settings.false_match_rate:g} pack {self.pack} recognises {rate:.0%} of"
+                f" genuine comparisons, less than the {settings.minimum_true_match_rate:.0%} it asks for"
             )
         return obstacles

@@ -304,7 +304,9 @@ class Stream:
             return arrival.time
         capture_time = convert.time_of(frame.capture_time, "frame.capture_time")
         if self._last_capture is not None and capture_time < self._last_capture:
-            message = f"this frame is {self._last_capture - capture_time} older than the one before: send frames in order"
+            message = (
+                f"this frame is {self._last_capture - capture_time} older than the one before: send frames in order"
+            )
             raise InputError(message, field="frame.capture_time", reason="FRAME_OUT_OF_ORDER")
         self._last_capture = capture_time
         return capture_time

@@ -35,7 +35,7 @@ SERVICES = tuple(
 
 
 class Server:
-    """Listens from ``start`` on; answers from ``open`` on; until then, and from ``stop`` on, health says NOT_SERVING."""
+    """Listens from ``start`` on, answers from ``open`` on; before, and after ``stop``, health says NOT_SERVING."""
 
     def __init__(self, settings: Settings) -> None:
         self._grace_s = settings.server.shutdown_grace_seconds
@@ -51,9 +51,7 @@ class Server:
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(presence, self._grpc)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(
-            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
-        )
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
 
     async def start(self, address: str) -> int:
         """Listen on ``address`` (``host:port``, port 0 for a free one, or ``unix:PATH``) and return the port."""

@@ -96,7 +96,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         behaviour = getattr(handler, f"{streams_in}_{streams_out}")
         guarded = _guarded_stream(behaviour) if handler.response_streaming else _guarded_unary(behaviour)
         make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
-        wrapped: "Handler" = make(guarded, handler.request_deserializer, handler.response_serializer)
+        wrapped: Handler = make(guarded, handler.request_deserializer, handler.response_serializer)
         return wrapped
 
 

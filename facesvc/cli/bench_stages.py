@@ -128,9 +128,7 @@ def _fill(gallery: Gallery, dimension: int) -> None:
         vector = random.normal(size=dimension).astype(np.float32)
         subject_id = f"s{number}"
         gallery.create_subject(
-            Subject(
-                collection_id="bench", subject_id=subject_id, display_name="", create_time=now, update_time=now
-            )
+            Subject(collection_id="bench", subject_id=subject_id, display_name="", create_time=now, update_time=now)
         )
         gallery.add_sample(
             Sample(

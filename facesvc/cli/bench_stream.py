@@ -107,7 +107,7 @@ class StreamBench:
         every = max(1, frames // _MEMORY_SAMPLES)
         done = 0
 
-        def note(result: recognition_pb2.FrameResult, seconds: float) -> None:
+        def note(_result: recognition_pb2.FrameResult, _seconds: float) -> None:
             nonlocal done
             done += 1
             if done % every == 0:

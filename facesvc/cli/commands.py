@@ -9,7 +9,20 @@ import structlog
 import typer
 
 from facesvc import __version__, config
-from facesvc.cli import bench, compare, console, demo, doctor, enroll, evaluate, models, recognize, serve, subjects, watch
+from facesvc.cli import (
+    bench,
+    compare,
+    console,
+    demo,
+    doctor,
+    enroll,
+    evaluate,
+    models,
+    recognize,
+    serve,
+    subjects,
+    watch,
+)
 
 app = typer.Typer(
     help="On-premise face recognition: frames in over gRPC, names out.",

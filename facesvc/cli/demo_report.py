@@ -99,7 +99,9 @@ class Report:
 
     def _changes(self, visible: dict[str, str], now: float) -> list[str]:
         before, self._visible = self._visible, visible
-        lines = [f"{now:6.2f} s  {self._name(who):14} {what}" for who, what in visible.items() if before.get(who) != what]
+        lines = [
+            f"{now:6.2f} s  {self._name(who):14} {what}" for who, what in visible.items() if before.get(who) != what
+        ]
         return lines + [f"{now:6.2f} s  {self._name(who):14} left" for who in before if who not in visible]
 
     def _name(self, who: str) -> str:
@@ -121,7 +123,9 @@ class Report:
             numbers = (f"{person.similarity:.3f}", f"{person.best:.3f}", str(person.frames), seconds)
             table.add_row(person.name, now, *numbers, style="green" if now else "")
         seen = ", ".join(f"{outcome} {count}" for outcome, count in sorted(self._stranger.items()))
-        table.add_row("a stranger", self._visible.get("the stranger", ""), "", "", str(sum(self._stranger.values())), "")
+        table.add_row(
+            "a stranger", self._visible.get("the stranger", ""), "", "", str(sum(self._stranger.values())), ""
+        )
         table.caption = f"the stranger's outcomes: {seen}" if seen else None
         return table
 
@@ -173,7 +177,9 @@ class Report:
             "frames_processed": self._processed,
             "frames_dropped": self._dropped,
             "first_match_s": round(min(firsts), 2) if firsts else None,
-            "stage_ms": {stage: round(statistics.median(values), 2) for stage, values in self._stage_ms.items() if values},
+            "stage_ms": {
+                stage: round(statistics.median(values), 2) for stage, values in self._stage_ms.items() if values
+            },
             "picture": str(picture),
         }
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from facesvc.cli.console import Collection, Json, Server, client_of, complain, print_json, say
+from facesvc.cli.console import Collection, Json, Server, client_of, complain, err, print_json, say
 from facesvc.client import CallError, Client
 from facesvc.v1 import presence_pb2
 
@@ -45,6 +45,8 @@ def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[
     while True:
         try:
             for answer in client.watch_events(resume_token=token, collection_id=collection, zone=zone):
+                if not begun:
+                    say("watching", style="dim", to=err)
                 begun, attempt, token = True, 0, answer.resume_token
                 if answer.event.HasField("match"):
                     yield answer

@@ -25,7 +25,7 @@ def main(role: str) -> int:
     try:
         model = BUILDERS[role](sys.stdin.buffer.read())
     except WeightsError as error:
-        print(error.message, file=sys.stderr)
+        sys.stderr.write(f"{error.message}\n")
         return 1
     sys.stdout.buffer.write(model.SerializeToString())
     return 0

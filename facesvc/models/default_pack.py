@@ -188,7 +188,7 @@ def _converted(role: str, weights: bytes) -> bytes:
     command = [sys.executable, "-m", "facesvc.models.convert", role]
     try:
         # From there `-m` finds this very package, installed or not, and nothing else that lies where we were started.
-        child = subprocess.run(
+        child = subprocess.run(  # noqa: S603 - this interpreter, this package, a fixed role
             command, input=weights, capture_output=True, timeout=_CONVERSION_TIMEOUT_S, cwd=_PACKAGE_PARENT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:

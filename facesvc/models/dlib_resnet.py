@@ -173,7 +173,9 @@ class _Network:
     def convolution(self, x: _Activation) -> _Activation:
         """A convolution with the affine layer after it folded in: γ(Wx + b) + β."""
         layer, affine = self.expect("con_4"), self.expect("affine_")
-        assert layer.params is not None and layer.window is not None and affine.params is not None
+        assert layer.params is not None
+        assert layer.window is not None
+        assert affine.params is not None
         flat, filters, kernel = layer.params.reshape(-1), layer.filters, layer.window.kernel
         if flat.size != filters * (x.channels * kernel[0] * kernel[1] + 1) or affine.params.size != 2 * filters:
             raise WeightsError(f"dlib weights: layer {self.at - 2} does not fit {x.channels} input channels")
@@ -200,7 +202,7 @@ class _Network:
         return self.relu(self.add(top, skip))
 
     def add(self, a: _Activation, b: _Activation) -> _Activation:
-        """dlib's add: the smaller operand is padded with zeros in channels, at the bottom and at the right."""
+        """Dlib's add: the smaller operand is padded with zeros in channels, at the bottom and at the right."""
         size = (max(a.channels, b.channels), max(a.height, b.height), max(a.width, b.width))
         names = [self.pad(operand, size) for operand in (a, b)]
         return _Activation(self.writer.node("Add", names), *size)

@@ -64,14 +64,14 @@ _OPCODES = b"".join((
 
 
 # The unpickler in Python, which joblib reads with too: its table of opcodes can be cut short, the one in C has none.
-class _ArraysOnly(pickle._Unpickler):
+class _ArraysOnly(pickle._Unpickler):  # noqa: SLF001
     """joblib's pickle reduced to lists of float32 arrays: nothing it names is ever imported or called.
 
     joblib writes each array as a placeholder whose state (shape, order) is followed by the raw bytes in the stream;
     ``pickle`` hands over the state at just that point.
     """
 
-    dispatch = {opcode: pickle._Unpickler.dispatch[opcode] for opcode in _OPCODES}  # noqa: RUF012 (as in the base)
+    dispatch = {opcode: pickle._Unpickler.dispatch[opcode] for opcode in _OPCODES}  # noqa: RUF012, SLF001
 
     def __init__(self, stream: _Stream) -> None:
         super().__init__(stream)

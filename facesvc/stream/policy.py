@@ -86,19 +86,18 @@ def decide(
     winners = _best_face_of_each_subject(faces, outcomes)
     decisions = []
     for place, (face, outcome) in enumerate(zip(faces, outcomes, strict=True)):
-        if outcome is Outcome.MATCH and place not in winners:
-            outcome = Outcome.UNKNOWN
+        settled = Outcome.UNKNOWN if outcome is Outcome.MATCH and place not in winners else outcome
         decisions.append(
             Decision(
                 new_id(),
-                outcome,
-                face.candidates[0] if outcome is Outcome.MATCH else None,
+                settled,
+                face.candidates[0] if settled is Outcome.MATCH else None,
                 face.candidates,
                 policy,
                 capture_time,
                 now,
                 now + policy.lifetime,
-                _quality_in_words(face.quality) if outcome is Outcome.LOW_QUALITY else "",
+                _quality_in_words(face.quality) if settled is Outcome.LOW_QUALITY else "",
             )
         )
     return decisions

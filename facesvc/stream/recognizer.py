@@ -53,9 +53,7 @@ class Recognizer:
         analysis = self.pipeline.embed(data, question.minimum_face, question.max_faces)
         started = self.pipeline.clock()
         evidence = self._evidence(analysis, question)
-        decisions = decide(
-            evidence, question.policy, capture_time=capture_time, now=self.now(), new_id=self.new_id
-        )
+        decisions = decide(evidence, question.policy, capture_time=capture_time, now=self.now(), new_id=self.new_id)
         analysis.times.add("search", self.pipeline.clock() - started)
         return Answer(analysis, tuple(decisions))
 

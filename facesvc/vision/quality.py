@@ -20,8 +20,8 @@ _HEAD = np.array(
 _HEAD_CENTRED = _HEAD - _HEAD.mean(axis=0)
 _HEAD_INVERSE = np.linalg.pinv(_HEAD_CENTRED)
 
-# Where a part of the quality is nought, and where it is full. Sharpness: LFW faces of 55 pixels have 0.08 to 0.25; blurred
-# by two of their pixels 0.03 to 0.07, by four 0.01 to 0.06.
+# Where a part of the quality is nought, and where it is full. Sharpness: LFW faces of 55 pixels have 0.08 to 0.25;
+# blurred by two of their pixels 0.03 to 0.07, by four 0.01 to 0.06.
 _FACE_PIXELS = (12.0, 60.0)
 _YAW_DEGREES = (60.0, 20.0)
 _PITCH_DEGREES = (50.0, 20.0)
@@ -90,9 +90,9 @@ def assess(detection: Detection, chip: Pixels, scale: float) -> Quality:
     :param chip: the aligned face, (S, S, 3) uint8 RGB.
     :param scale: size of the picture that ``detection`` is measured in, relative to the full one.
     """
-    grey = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)
-    brightness = float(_middle(grey).mean()) / 255
-    sharpness = sharpness_of(grey)  # type: ignore[arg-type]
+    grey: Pixels = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+    brightness = float(_middle(grey).mean()) / 255  # type: ignore[arg-type]
+    sharpness = sharpness_of(grey)
     yaw, pitch, roll = head_pose(detection.landmarks)
     face_pixels = min(detection.box.width, detection.box.height) / scale
     parts = {

@@ -44,9 +44,7 @@ class Vision:
         """The scripted faces, each smaller than the one before."""
         self.entered.release()
         assert self.gate.wait(30)
-        return [
-            Detection(Box(5 + n, 5, 150 - n, 150), LANDMARKS + np.float32(n), 0.99) for n in range(self.faces)
-        ]
+        return [Detection(Box(5 + n, 5, 150 - n, 150), LANDMARKS + np.float32(n), 0.99) for n in range(self.faces)]
 
     def network(self, blob: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
         """The scripted vector."""

@@ -8,9 +8,9 @@ import grpc
 import numpy as np
 import PIL.Image
 import pytest
-
 from api.conftest import Start, Vision, with_limits
 from api.pictures import encoded, grey, textured
+
 from facesvc.client import CallError
 from facesvc.config import Settings
 

@@ -9,11 +9,11 @@ import numpy as np
 import PIL.Image
 import pytest
 import pytest_asyncio
-from google.protobuf import field_mask_pb2
-
 from api.conftest import Running, Start
 from api.pictures import encoded, grey
 from api.test_recognition import enrol
+from google.protobuf import field_mask_pb2
+
 from facesvc.client import CallError
 from facesvc.v1 import common_pb2, enrollment_pb2, enrollment_pb2_grpc
 
@@ -82,7 +82,9 @@ async def test_somebody_elses_face_is_a_conflict_unless_allowed(running: Running
     await call.done_writing()
 
 
-async def test_an_unknown_person_is_an_error_of_that_picture_only(running: Running, stub: Stub, guest_png: bytes) -> None:
+async def test_an_unknown_person_is_an_error_of_that_picture_only(
+    running: Running, stub: Stub, guest_png: bytes
+) -> None:
     await enrol(running, "tom")
     call = stub.EnrollSamples()
     image = common_pb2.Image(data=guest_png)
@@ -131,9 +133,7 @@ async def test_a_person_can_be_changed_and_taken_out(running: Running, stub: Stu
 
 
 async def test_the_same_request_creates_once(stub: Stub) -> None:
-    request = enrollment_pb2.CreateSubjectRequest(
-        subject=enrollment_pb2.Subject(display_name="Jane"), request_id="r1"
-    )
+    request = enrollment_pb2.CreateSubjectRequest(subject=enrollment_pb2.Subject(display_name="Jane"), request_id="r1")
     first = (await stub.CreateSubject(request)).subject
     again = (await stub.CreateSubject(request)).subject
     assert first == again

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-
 from api.conftest import Running, Start, Vision
 from api.pictures import textured
 from api.test_recognition import enrol
+
 from facesvc.client import CallError, frame, opening
 from facesvc.config import Settings
 from facesvc.v1 import presence_pb2, recognition_pb2

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-
 from api.conftest import Running, Start
 from api.pictures import grey
+
 from facesvc.client import AsyncClient
 from facesvc.v1 import common_pb2, enrollment_pb2, enrollment_pb2_grpc, recognition_pb2
 

@@ -8,17 +8,25 @@ from pathlib import Path
 
 import grpc
 import pytest
+from api.conftest import Start, Vision
+from api.pictures import grey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from api.conftest import Start, Vision
-from api.pictures import grey
 from facesvc.api.server import SERVICES, Server
 from facesvc.client import CallError, Client
 from facesvc.config import Settings
 from facesvc.errors import DependencyError
-from facesvc.v1 import admin_pb2, admin_pb2_grpc, enrollment_pb2, enrollment_pb2_grpc, presence_pb2, presence_pb2_grpc
-from facesvc.v1 import recognition_pb2, recognition_pb2_grpc
+from facesvc.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
+    presence_pb2,
+    presence_pb2_grpc,
+    recognition_pb2,
+    recognition_pb2_grpc,
+)
 
 
 async def test_before_the_models_are_there_the_port_answers_not_serving(settings: Settings, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-
 from api.conftest import Running, Start, Vision, with_limits, with_server
 from api.pictures import textured
+
 from facesvc.client import CallError, frame, opening
 from facesvc.config import Settings
 from facesvc.v1 import common_pb2, enrollment_pb2, recognition_pb2, recognition_pb2_grpc

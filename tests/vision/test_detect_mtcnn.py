@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from facesvc.app import Models
 from facesvc.vision import detect_mtcnn
 from facesvc.vision.detect_mtcnn import PNET_SIDE, MtcnnDetector
-from facesvc.vision.detection import LANDMARKS, Detection, Pixels
+from facesvc.vision.detection import LANDMARKS, Detection, Floats, Network, Pixels
 from facesvc.vision.geometry import Box, overlaps
 
 # From here on nothing but faces is found in the picture, wherever it is moved to.
@@ -201,7 +201,7 @@ def test_no_network_sees_more_than_a_strip(models: Models, monkeypatch: pytest.M
     monkeypatch.setattr(detect_mtcnn, "_STRIP_PIXELS", 1 << 14)
     seen = []
 
-    def watched(blob: detect_mtcnn.Floats) -> tuple[detect_mtcnn.Floats, ...]:
+    def watched(blob: Floats) -> tuple[Floats, ...]:
         seen.append(blob.shape[2] * blob.shape[3])
         return detector._pnet(blob)
 
@@ -216,12 +216,12 @@ def test_many_windows_are_bounded(models: Models) -> None:
     """A network that calls everything a face cannot make the next one see more than ``most_windows``."""
     counts: dict[str, int] = {"rnet": 0, "onet": 0}
 
-    def eager(blob: detect_mtcnn.Floats) -> tuple[detect_mtcnn.Floats, ...]:
+    def eager(blob: Floats) -> tuple[Floats, ...]:
         rows, columns = ((length + 1) // 2 - 5 for length in blob.shape[2:])
         return np.zeros((1, 4, rows, columns), np.float32), np.ones((1, 1, rows, columns), np.float32)
 
-    def counted(role: str, *widths: int) -> detect_mtcnn.Network:
-        def network(blob: detect_mtcnn.Floats) -> tuple[detect_mtcnn.Floats, ...]:
+    def counted(role: str, *widths: int) -> Network:
+        def network(blob: Floats) -> tuple[Floats, ...]:
             counts[role] += len(blob)
             return *(np.zeros((len(blob), width), np.float32) for width in widths), np.ones((len(blob), 1), np.float32)
 

@@ -15,7 +15,7 @@ def chips(embedder: Embedder, group: Pixels, six: list[Detection]) -> list[Pixel
 
 
 def reference(embedder: Embedder, chip: Pixels) -> Floats:
-    """The network's answer by the plain definition of its input: RGB, less the mean, by the deviation, channels first."""
+    """The network's answer by the plain definition of its input: less the mean, by the deviation, channels first."""
     values = (chip.astype(np.float64) - embedder.mean) / embedder.std
     (vectors,) = embedder.network(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
     return vectors[0] / np.sqrt(np.sum(vectors[0].astype(np.float64) ** 2))

@@ -12,7 +12,7 @@ from facesvc.vision.quality import Quality
 BAR = Bar(face_pixels=40, quality=0.5, yaw=30, pitch=25)
 
 
-def face(  # noqa: PLR0913
+def face(
     *,
     side: float = 100,
     pixels: float = 100,

@@ -48,11 +48,14 @@ def corners(box: Box) -> list[float]:
     return [box.left, box.top, box.left + box.width, box.top + box.height]
 
 
-def assert_same_boxes(found: Analysis, expected: Analysis, least: float) -> None:
+def assert_same_boxes(found: Analysis, expected: Analysis) -> None:
+    """All boxes but one agree well: one head is tilted so far that its box wavers."""
     assert len(found.faces) == len(expected.faces)
     boxes = np.array([corners(face.detection.box) for face in (*expected.faces, *found.faces)], np.float32)
     count = len(expected.faces)
-    assert overlaps(boxes)[:count, count:].max(axis=1).min() >= least
+    shared = np.sort(overlaps(boxes)[:count, count:].max(axis=1))
+    assert shared[0] >= 0.6
+    assert shared[1] >= 0.85
 
 
 def test_faces_come_largest_first_with_all_that_was_asked_for(embedded: Analysis, group: Pixels) -> None:
@@ -107,7 +110,7 @@ def test_no_picture_is_an_error(pipeline: Pipeline, models: Models, group_jpeg: 
 
 @pytest.fixture(scope="module")
 def large(group: Pixels) -> bytes:
-    """The picture as a camera with four times the width would take it."""
+    """The picture as a 4K camera would take it."""
     return jpeg(cv2.resize(group, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC))  # type: ignore[arg-type]
 
 
@@ -132,13 +135,12 @@ def test_a_large_jpeg_is_decoded_smaller_and_its_faces_are_where_they_are(
     reduction = 2 if embed else 4
     assert seen == [((-(-image.height // reduction), -(-image.width // reduction), 3), minimum.pixels / reduction)]
     file = io.BytesIO()
+    # A bitmap is never reduced.
     PIL.Image.fromarray(image.pixels).save(file, "BMP")
-    # A bitmap cannot be reduced.
     full = Pipeline(models.detector, models.embedder, ImageLimits(max_bytes=1 << 28), Clock())
     whole = (full.embed if embed else full.detect)(file.getvalue(), minimum, 32)
     assert (found.width, found.height) == (whole.width, whole.height)
-    # The tilted head's box wavers; see test_detect_mtcnn.
-    assert_same_boxes(found, whole, 0.6)
+    assert_same_boxes(found, whole)
     if embed:
         for face in found.faces:
             assert face.vector is not None
@@ -150,7 +152,7 @@ def test_a_turned_picture_has_the_same_faces(pipeline: Pipeline, group: Pixels) 
     exif[0x0112] = 6
     turned = pipeline.detect(jpeg(np.ascontiguousarray(np.rot90(group)), exif=exif), MINIMUM, 32)
     assert (turned.height, turned.width) == group.shape[:2]
-    assert_same_boxes(turned, pipeline.detect(jpeg(group), MINIMUM, 32), 0.6)
+    assert_same_boxes(turned, pipeline.detect(jpeg(group), MINIMUM, 32))
 
 
 def test_a_minimum_by_share_is_one_of_the_picture_as_seen(pipeline: Pipeline, group_jpeg: bytes, group: Pixels) -> None:

@@ -46,7 +46,7 @@ def test_a_nod_is_found_however_the_head_is_tilted(pitch: float, roll: float) ->
     np.testing.assert_allclose(head_pose(rotated_head(0, pitch, roll)), (0, pitch, roll), atol=0.05)
 
 
-@given(st.floats(-30, 30), st.floats(-30, 30), st.floats(1, 500), st.floats(-100, 100))
+@given(st.floats(-25, 25), st.floats(-25, 25), st.floats(1, 500), st.floats(-100, 100))
 def test_both_at_once_are_found_roughly_at_any_size_and_place(
     yaw: float, pitch: float, scale: float, at: float
 ) -> None:
@@ -68,9 +68,9 @@ def test_the_frontal_template_looks_ahead(embedder: Embedder) -> None:
 
 def test_real_heads_look_where_they_look(six: list[Detection]) -> None:
     yaws, _, rolls = zip(*(head_pose(face.landmarks) for face in six), strict=True)
-    # In the picture from left to right: the second and the fifth look to the left, the sixth ahead.
-    assert yaws[4] < -15
-    assert abs(yaws[5]) < 20
+    # In the picture from left to right: the first looks to the right, the fifth to the left, more than all others.
+    assert yaws[0] > 0
+    assert yaws[4] == min(yaws) < -30
     # The second tilts her head to the left.
     assert rolls[1] < -20
 
@@ -114,7 +114,8 @@ def test_blur_takes_sharpness_away(chip: Pixels) -> None:
     sharpness = [quality.sharpness for quality in blurred]
     assert sharpness == sorted(sharpness, reverse=True)
     assert [quality.score for quality in blurred] == sorted((quality.score for quality in blurred), reverse=True)
-    assert (blurred[-1].score, blurred[-1].weakest) == (0, "sharpness")
+    assert blurred[-1].score == 0
+    assert blurred[-1].weakest == "sharpness"
 
 
 def test_dark_and_bright(chip: Pixels) -> None:

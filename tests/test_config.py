@@ -1,0 +1,72 @@
+"""Settings are validated once, by name; the environment wins over the file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from facesvc.config import Settings, load
+from facesvc.errors import ConfigError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "facesvc.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_defaults_are_two_policies_and_loopback() -> None:
+    settings = load()
+    assert settings.server.listen.startswith("127.0.0.1:")
+    assert set(settings.policies) == {"presence", "access"}
+    assert settings.policies["access"].liveness_required
+    assert settings.policies["access"].false_match_rate <= 1e-5
+    assert settings.worker_count() == len(os.sched_getaffinity(0))
+
+
+def test_the_file_overrides_the_defaults_and_the_environment_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "[server]\nworkers = 3\n[limits]\nmax_faces = 5\n")
+    monkeypatch.setenv("FACESVC_LIMITS__MAX_FACES", "7")
+    settings = load(path)
+    assert (settings.server.workers, settings.limits.max_faces) == (3, 7)
+    assert settings.worker_count() == 3
+
+
+def test_a_policy_of_the_file_keeps_what_it_does_not_say(tmp_path: Path) -> None:
+    path = written(tmp_path, "[policies.access]\nfalse_match_rate = 1e-6\n[policies.lobby]\nmargin = 0.02\n")
+    policies = load(path).policies
+    assert policies["access"].false_match_rate == 1e-6
+    assert policies["access"].liveness_required
+    assert policies["lobby"].margin == 0.02
+    assert "presence" in policies
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[server]\nworkers = -1\n", "server.workers"),
+        ("[limits]\nmax_faces = 'many'\n", "limits.max_faces"),
+        ("[limits]\nmax_fases = 3\n", "limits.max_fases"),
+        ("[policies.presence]\nfalse_match_rate = 0\n", "policies.presence.false_match_rate"),
+        ("policies = 3\n", "policies"),
+        ("nonsense = 1\n", "nonsense"),
+    ],
+)
+def test_a_bad_value_is_named(tmp_path: Path, text: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+        load(written(tmp_path, text))
+
+
+def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="absent"):
+        load(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load(written(tmp_path, "[server"))
+
+
+def test_settings_are_frozen() -> None:
+    settings = load()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.server = Settings().server
