@@ -4,22 +4,26 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 
+from facesvc.cli.demo_camera import Scene, film
 from facesvc.cli.local_server import LocalServer
 from facesvc.cli.samples import GROUP, sample_picture
 from facesvc.client import Client, frame, opening
 from facesvc.config import Settings
 from facesvc.v1 import common_pb2, recognition_pb2
+from facesvc.vision.decode import ImageLimits, decode, read_header
 
 _STAGES = ("decode", "detect", "align", "quality", "embed", "search")
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _MEMORY_SAMPLES = 200
+_SOAK_SIZES = ((480, 270), (400, 300), (320, 240), (270, 480))
+_SOAK_VIEWS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +117,20 @@ class StreamBench:
             if done % every == 0:
                 samples.append((done, self._resident_mb()))
 
-        self._lockstep(frames, note)
+        self._lockstep(frames, note, _soak_pictures())
         half = samples[len(samples) // 2 :]
         slope = float(np.polyfit([n for n, _ in half], [mb for _, mb in half], 1)[0]) if len(half) > 1 else 0.0
         resident = [mb for _, mb in samples]
         return SoakResult(frames, resident[0], resident[-1], max(resident), 1024 * slope)
 
-    def _lockstep(self, frames: int, note: Callable[[recognition_pb2.FrameResult, float], None]) -> None:
+    def _lockstep(
+        self,
+        frames: int,
+        note: Callable[[recognition_pb2.FrameResult, float], None],
+        pictures: Sequence[bytes] = (),
+    ) -> None:
+        """Send each frame when the result before it has come; ``pictures`` in turn, the group where there are none."""
+        shown = pictures or [self._picture]
         turn: SimpleQueue[None] = SimpleQueue()
         sent = 0.0
 
@@ -128,7 +139,7 @@ class StreamBench:
             for number in range(frames):
                 turn.get()
                 sent = time.perf_counter()
-                yield frame(number, self._picture)
+                yield frame(number, shown[number % len(shown)])
 
         turn.put(None)
         for result in self._client.recognize(opening("bench"), feed()):
@@ -144,6 +155,14 @@ class StreamBench:
     def _cpu_s(self) -> float:
         fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+
+def _soak_pictures() -> list[bytes]:
+    """Small frames of several sizes, from nobody to six faces: what makes memory grow is variety."""
+    data = sample_picture(GROUP)
+    pixels = decode(data, read_header(data, ImageLimits())).pixels
+    scene = Scene(pixels, (), _SOAK_VIEWS, (0.35, 0.7))
+    return [shot.jpeg for width, height in _SOAK_SIZES for shot in film([scene], width, height, seed=width)]
 
 
 def _seconds(timings: common_pb2.Timings, stage: str) -> float:

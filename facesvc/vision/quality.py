@@ -91,7 +91,7 @@ def assess(detection: Detection, chip: Pixels, scale: float) -> Quality:
     :param scale: size of the picture that ``detection`` is measured in, relative to the full one.
     """
     grey: Pixels = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
-    brightness = float(_middle(grey).mean()) / 255  # type: ignore[arg-type]
+    brightness = float(_middle(grey).mean()) / 255
     sharpness = sharpness_of(grey)
     yaw, pitch, roll = head_pose(detection.landmarks)
     face_pixels = min(detection.box.width, detection.box.height) / scale

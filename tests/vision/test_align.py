@@ -101,6 +101,22 @@ def test_shrinking_shows_what_resizing_shows(factor: int, group: Pixels) -> None
     assert np.abs(chip[inner].astype(int) - expected[inner]).mean() < sharp / 2
 
 
+@pytest.mark.parametrize("angle", [0, 30, 120])
+@pytest.mark.parametrize("scale", [0.1, 0.2, 0.3, 0.45, 0.6])
+def test_shrinking_moves_nothing(scale: float, angle: float) -> None:
+    """In a picture whose values are its coordinates a chip shows where it was taken from."""
+    places = np.arange(1000) / 4
+    picture = np.zeros((1000, 1000, 3), np.uint8)
+    picture[:, :, 0], picture[:, :, 1] = np.rint(places), np.rint(places)[:, None]
+    matrix = centred(scale, 500, 40, angle)
+    columns, rows = np.meshgrid(np.arange(40), np.arange(40))
+    back = cv2.invertAffineTransform(matrix)
+    expected = (np.dstack([columns, rows]) @ back[:, :2].T + back[:, 2]) / 4
+    difference = warp(picture, matrix, 40)[:, :, :2] - expected
+    # The values are rounded three times; half a pixel of the smallest chip is more than one.
+    assert np.abs(difference.mean(axis=(0, 1))).max() < 0.15
+
+
 @pytest.mark.parametrize("angle", [0, 20, 45, 190])
 @pytest.mark.parametrize("scale", [0.07, 0.15, 0.3, 0.49, 0.5, 0.8, 2.0])
 def test_inside_the_picture_no_black_is_mixed_in(scale: float, angle: float) -> None:

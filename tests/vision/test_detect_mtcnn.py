@@ -171,17 +171,26 @@ def test_noise(detector: MtcnnDetector, pixels: Pixels, minimum: float) -> None:
 
 
 def test_windows_outside_the_frame_are_grey_where_nothing_is() -> None:
-    frame = np.full((30, 40, 3), 200, np.uint8)
+    frame = np.full((130, 140, 3), 200, np.uint8)
     pyramid = detect_mtcnn._Pyramid(frame)
     squares = np.array(
-        [(5, 5, 25, 25), (-20, 0, 20, 40), (500, 500, 520, 520), (-90, -90, -70, -70), (7, 7, 7, 7), (35, -9, 60, 16)],
+        [
+            (5, 5, 25, 25),
+            (-20, 0, 20, 40),
+            (500, 500, 520, 520),
+            (-90, -90, -70, -70),
+            (7, 7, 7, 7),
+            (135, -9, 160, 16),
+        ],
         np.float32,
     )
-    inside, across, *rest = pyramid.crops(squares, 24)
+    inside, across, beyond, before, *rest = pyramid.crops(squares, 24)
     assert (inside == 200).all()
     assert set(np.unique(across[2:-2, :10])) <= {127, 128}
     assert (across[2:16, 14:] == 200).all()
-    assert all(crop.shape == (24, 24, 3) for crop in rest)
+    for crop in (beyond[2:, 2:], before[:-2, :-2]):
+        assert set(np.unique(crop)) <= {127, 128}
+    assert all(crop.shape == (24, 24, 3) for crop in (beyond, before, *rest))
 
 
 def test_strips_of_a_large_view_give_the_windows_of_the_whole(

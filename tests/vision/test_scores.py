@@ -61,6 +61,12 @@ def test_no_threshold_is_better(drawn: list[tuple[float, bool]]) -> None:
     assert right_verdicts(scores, same, best_threshold(scores, same)) == best
 
 
+def test_neighbours_among_the_numbers_are_parted() -> None:
+    below = np.array([0.5, np.nextafter(np.float32(0.5), np.float32(1))], np.float32)
+    for scores in (below, below + np.spacing(below)):
+        assert np.array_equal(scores >= best_threshold(scores, np.array([False, True])), [False, True])
+
+
 def test_the_threshold_is_halfway() -> None:
     scores, same = np.array([0.75, 0.25, 0.125, 1.0], np.float32), np.array([True, False, False, True])
     assert best_threshold(scores, same) == 0.5

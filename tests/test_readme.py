@@ -1,0 +1,106 @@
+"""The README's commands do what it says, run as they stand there but for the port."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+ADDRESS = "127.0.0.1:50051"
+BUF = ROOT / ".venv" / "buf" / "node_modules" / ".bin"
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, pictures: Path, guest_png: bytes, group_jpeg: bytes) -> Path:
+    """The folder that a reader stands in, with people/ and door.jpg."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "people").mkdir()
+    (folder / "people" / "Jane Doe.png").write_bytes(guest_png)
+    (folder / "door.jpg").write_bytes(group_jpeg)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(desk: Path, address: str, pack_cache: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(BUF), os.environ["PATH"]])
+    return {
+        **os.environ,
+        "PATH": path,
+        "FACESVC_SERVER__LISTEN": address,
+        "FACESVC_GALLERY__PATH": str(desk / "gallery" / "gallery.db"),
+        "FACESVC_MODELS__CACHE_DIR": str(pack_cache),
+    }
+
+
+@pytest.fixture(scope="module")
+def server(desk: Path, environment: dict[str, str]) -> Iterator[None]:
+    """``facesvc serve &``, as the README has it."""
+    assert blocks("sh")[0] == "facesvc serve &\n"
+    with subprocess.Popen(
+        ["facesvc", "serve"], cwd=desk, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "serving" in process.stdout.readline()
+        yield
+        process.send_signal(signal.SIGTERM)
+
+
+def run(text: str, desk: Path, environment: dict[str, str], address: str) -> str:
+    text = text.replace(ADDRESS, address)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=desk, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.usefixtures("server")
+def test_enrol_list_recognise(desk: Path, environment: dict[str, str], address: str) -> None:
+    _, enrol, recognise, _ = blocks("sh")
+    assert "Jane Doe" in run(enrol, desk, environment, address)
+    again = run(enrol, desk, environment, address)
+    assert "DUPLICATE_IMAGE" in again
+    run(recognise, desk, environment, address)
+    assert (desk / "annotated.png").stat().st_size > 0
+
+
+@pytest.mark.usefixtures("server")
+def test_python(desk: Path, environment: dict[str, str], address: str) -> None:
+    (python,) = blocks("python")
+    (desk / "door.py").write_text(python.replace(ADDRESS, address))
+    assert run("python door.py", desk, environment, address).count("unknown") == 6
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.skipif(
+    shutil.which("buf", path=BUF) is None, reason="buf is not installed: `make check` does where npm is"
+)
+def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None:
+    listed = run(blocks("sh")[3], desk, environment, address)
+    assert "facesvc.v1.RecognitionService/Recognize" in listed
+    assert '"name": "presence"' in listed
+
+
+def test_every_target_it_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
