@@ -24,6 +24,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _CONTAINERS = frozenset({".mp4", ".mov", ".mkv", ".avi"})
 _MAX_CAMERA_DIGITS = 3
+_HEAD_BYTES = 4096
 _TIMEOUT_MS = 10_000
 _RELEASE_TIMEOUT_S = 2.0
 _USUAL_FRAMES_A_SECOND = 25.0
@@ -48,7 +49,12 @@ def film_of(source: str) -> Film | None:
     path = Path(source)
     if not path.exists():
         raise InputError(f"{source} does not exist: name a picture, a folder, a video, a camera's number or a URL")
-    return None if path.is_dir() or looks_like_picture(path) else Film(source, source, live=False)
+    if path.is_dir() or looks_like_picture(path):
+        return None
+    film = Film(source, source, live=False)
+    if _is_text(path):
+        raise _gives_nothing(film)
+    return film
 
 
 class Footage:
@@ -156,6 +162,12 @@ def _open(film: Film) -> cv2.VideoCapture:
     if not capture.isOpened():
         raise _gives_nothing(film)
     return capture
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file cannot be a video. FFmpeg would play text as a film of a terminal, and playlists from anywhere."""
+    with path.open("rb") as file:
+        return b"\0" not in file.read(_HEAD_BYTES)
 
 
 def _gives_nothing(film: Film) -> InputError | DependencyError:

@@ -70,8 +70,8 @@ EMBEDDER = EmbedderSpec(
     # Where dlib's own chips have these five points on average; better on LFW than its alignment by five other points.
     template=((46.5, 45.3), (101.8, 45.4), (73.9, 77.4), (50.8, 104.4), (97.0, 104.4)),
 )
-# Measured by `facesvc evaluate --lfw` on folds 1 to 5 of LFW, similarities rounded up: one gallery template a person, as
-# enrolment makes it, against plain photos. It ends where fewer than three impostor pairs would be left to count.
+# Measured by `facesvc evaluate --lfw` on folds 1 to 5 of LFW, similarities rounded up: one gallery template a person,
+# as enrolment makes it, against plain photos. It ends where fewer than three impostor pairs would be left to count.
 CALIBRATION = Calibration(
     points=(
         OperatingPoint(1e-1, 0.88502, 0.9991),

@@ -73,7 +73,7 @@ def cross_validate(scores: Floats, same: Booleans, folds: Integers) -> CrossVali
     """
     accuracies = []
     names = np.unique(folds)
-    if len(names) < 2:  # noqa: PLR2004 - one to learn from, one to judge by
+    if len(names) < 2:
         raise ValueError("cross-validation needs scores in at least two folds")
     for fold in names:
         held_out = folds == fold

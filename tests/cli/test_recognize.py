@@ -31,7 +31,7 @@ def camera(frames: Iterator[bytes]) -> Iterator[str]:
     """A network camera: its address; JPEG frames are sent as fast as they are taken, until the viewer leaves."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_a_camera_with_a_summary(
     assert "Traceback" not in result.err
 
 
-def test_a_video_can_be_recognised_for_a_zone(facesvc: Facesvc, known: str, film: Path) -> None:
+def test_a_bad_camera_id_is_exit_2(facesvc: Facesvc, known: str, film: Path) -> None:
     result = facesvc("recognize", film, "--collection", known, "--camera-id", "no camera", "--zone", "lobby")
 
     assert result.status == 2

@@ -93,7 +93,7 @@ def test_a_consent_is_given_now_and_prolonged_later(
 
     second = client.get_subject(jane, collection_id=collection).consent
     assert first.expire_time.ToDatetime(UTC) == datetime(2090, 1, 30, 23, tzinfo=UTC)
-    assert second.expire_time.ToDatetime(UTC) == datetime(2091, 1, 31).astimezone(UTC)  # noqa: DTZ001 - local, as said
+    assert second.expire_time.ToDatetime(UTC) == datetime(2091, 1, 31).astimezone(UTC)
     assert (second.purpose, second.given_time) == ("office", first.given_time)
     assert "consent to office until 2091-01-31 00:00:00" in result.out
 

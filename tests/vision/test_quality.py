@@ -114,7 +114,7 @@ def test_blur_takes_sharpness_away(chip: Pixels) -> None:
     sharpness = [quality.sharpness for quality in blurred]
     assert sharpness == sorted(sharpness, reverse=True)
     assert [quality.score for quality in blurred] == sorted((quality.score for quality in blurred), reverse=True)
-    assert blurred[-1].score == 0
+    assert blurred[-1].score < 0.2
     assert blurred[-1].weakest == "sharpness"
 
 

@@ -1,0 +1,293 @@
+"""``facesvc watch``: live events, also across a broken connection and a restart of the server."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli.running import Facesvc, serving, settings_for
+
+from facesvc.cli import watch
+from facesvc.client import Client, frame, opening, sample
+from facesvc.v1 import enrollment_pb2
+
+
+@pytest.fixture
+def known(client: Client, faces: dict[str, Path], collection: str) -> str:
+    """A gallery that knows Ana."""
+    make_known(client, faces, collection)
+    return collection
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_PAUSES_S", (0.01,) * 200)
+
+
+def make_known(client: Client, faces: dict[str, Path], collection: str) -> None:
+    client.create_subject(
+        enrollment_pb2.Subject(
+            collection_id=collection, subject_id="ana", display_name="Ana", external_ids={"card_number": "42"}
+        )
+    )
+    (answer,) = client.enroll([sample("ana", faces["Ana"].read_bytes(), collection_id=collection)])
+    assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED
+
+
+def see_ana(client: Client, faces: dict[str, Path], collection: str, zone: str = "lobby") -> None:
+    """Ana comes into view of a camera: one event."""
+    opened = opening("door-1", zone=zone, collection_id=collection)
+    (result,) = client.recognize(opened, [frame(0, faces["Ana"].read_bytes())])
+    assert result.faces[0].decision.HasField("subject")
+
+
+def place(client: Client) -> str:
+    """The token of now."""
+    return next(client.watch_events()).resume_token
+
+
+class Proxy:
+    """Stands between a client and a server, and can break every connection."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self._target)
+            self.connections += 1
+            self._pairs.append((near, far))
+            for source, sink in ((near, far), (far, near)):
+                thread = threading.Thread(target=self._copy, args=(source, sink))
+                thread.start()
+                self._threads.append(thread)
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            return
+
+    def cut(self) -> None:
+        """Break all connections; new ones are welcome."""
+        for pair in self._pairs:
+            for end in pair:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(10)
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
+
+
+@pytest.fixture
+def proxy(server: str) -> Iterator[Proxy]:
+    proxy = Proxy(server)
+    yield proxy
+    proxy.close()
+
+
+@contextmanager
+def after_first(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], None]) -> Iterator[None]:
+    """Call ``act`` once ``watch`` has printed its first event with the function ``name``."""
+    whole = getattr(watch, name)
+    acted = False
+
+    def printing(*arguments: object, **options: object) -> None:
+        nonlocal acted
+        whole(*arguments, **options)
+        if not options and not acted:
+            acted = True
+            act()
+
+    monkeypatch.setattr(watch, name, printing)
+    yield
+    assert acted
+
+
+def test_an_event_is_a_line(facesvc: Facesvc, client: Client, known: str, faces: dict[str, Path]) -> None:
+    token = place(client)
+    see_ana(client, faces, known)
+
+    result = facesvc("watch", "--resume-token", token, "--limit", "1", "--collection", known)
+
+    (line,) = result.out.splitlines()
+    date, time, *rest, similarity = line.split()
+    assert (len(date), len(time), rest) == (10, 8, ["Ana", "door-1", "lobby"])
+    assert 0.9 < float(similarity) <= 1.0
+    assert result.status == 0
+
+
+def test_an_event_as_json_says_how_to_go_on(
+    facesvc: Facesvc, client: Client, known: str, faces: dict[str, Path]
+) -> None:
+    token = place(client)
+    see_ana(client, faces, known, "north")
+    see_ana(client, faces, known, "south")
+    watch_one = ("watch", "--limit", "1", "--collection", known, "--json", "--resume-token")
+
+    first = facesvc(*watch_one, token).json
+    second = facesvc(*watch_one, first["resume_token"]).json
+
+    assert (first["zone"], second["zone"]) == ("north", "south")
+    assert (first["subject_id"], first["display_name"], first["camera_id"]) == ("ana", "Ana", "door-1")
+    assert first["external_ids"] == {"card_number": "42"}
+    assert first["event_time"] < first["expire_time"]
+    assert first["decision_id"] != second["decision_id"]
+
+
+def test_only_one_zone(facesvc: Facesvc, client: Client, known: str, faces: dict[str, Path]) -> None:
+    token = place(client)
+    see_ana(client, faces, known, "north")
+    see_ana(client, faces, known, "south")
+
+    options = ("--limit", "1", "--collection", known, "--resume-token", token)
+
+    assert "south" in facesvc("watch", "--zone", "south", *options).out
+
+
+def test_a_broken_connection_loses_and_repeats_nothing(
+    facesvc: Facesvc,
+    client: Client,
+    proxy: Proxy,
+    known: str,
+    faces: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cut() -> None:
+        proxy.cut()
+        see_ana(client, faces, known, "second")
+
+    token = place(client)
+    see_ana(client, faces, known, "first")
+    with after_first(monkeypatch, "print_json", cut):
+        result = facesvc(
+            "watch", "--json", "--limit", "2", "--collection", known, "--server", proxy.address, "--resume-token", token
+        )
+
+    assert result.status == 0
+    assert [line["zone"] for line in result.json_lines] == ["first", "second"]
+    assert proxy.connections == 2
+    assert f"no server answers at {proxy.address}" in result.err
+    assert "trying again in 0.01 s" in result.err
+
+
+def test_a_restarted_server_is_watched_from_then_on(
+    facesvc: Facesvc,
+    pack_cache: Path,
+    faces: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def restart() -> None:
+        stop()
+        run("second")
+
+    def run(zone: str) -> None:
+        """A server whose watchers see Ana as soon as there is one."""
+        nonlocal stop
+        block = serving(settings_for(tmp_path, pack_cache, address))
+        block.__enter__()
+        client = Client(address)
+        if zone == "first":
+            make_known(client, faces, "default")
+        seer = threading.Thread(target=see_when_watched, args=(client, zone))
+        seer.start()
+
+        def leave() -> None:
+            seer.join(30)
+            client.close()
+            block.__exit__(None, None, None)
+
+        stop = leave
+
+    def see_when_watched(client: Client, zone: str) -> None:
+        # Events from now on only: each stream makes one, until the watcher has read it.
+        while not seen.get(zone, threading.Event()).wait(0.05):
+            see_ana(client, faces, "default", zone)
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    stop: Callable[[], None] = lambda: None
+    seen = {"first": threading.Event(), "second": threading.Event()}
+    run("first")
+    with after_first(monkeypatch, "print_json", lambda: (seen["first"].set(), restart())[1]):
+        result = facesvc("watch", "--json", "--limit", "2", "--server", address)
+    seen["second"].set()
+    stop()
+
+    assert result.status == 0
+    assert "the server was restarted since this token" in result.err
+
+
+def test_ctrl_c_is_the_way_to_end_it(
+    facesvc: Facesvc, client: Client, known: str, faces: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = place(client)
+    see_ana(client, faces, known)
+
+    with after_first(monkeypatch, "say", lambda: signal.raise_signal(signal.SIGINT)):
+        result = facesvc("watch", "--resume-token", token, "--collection", known)
+
+    assert (result.status, result.err) == (0, "watching\n")
+
+
+def test_a_server_that_was_never_there_is_exit_2(facesvc: Facesvc) -> None:
+    result = facesvc("watch", "--server", "127.0.0.1:1")
+
+    assert result.status == 2
+    assert result.err == "facesvc: no server answers at 127.0.0.1:1: start one with `facesvc serve`\n"
+
+
+def test_a_server_that_does_not_come_back_is_exit_2(
+    facesvc: Facesvc,
+    client: Client,
+    proxy: Proxy,
+    known: str,
+    faces: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "_PAUSES_S", (0.01, 0.02))
+    token = place(client)
+    see_ana(client, faces, known)
+
+    with after_first(monkeypatch, "print_json", proxy.close):
+        result = facesvc(
+            "watch", "--json", "--collection", known, "--server", proxy.address, "--resume-token", token
+        )
+
+    assert result.status == 2
+    assert result.err.count("trying again") == 2
+    assert result.err.splitlines()[-1].startswith(f"facesvc: no server answers at {proxy.address}")
+
+
+@pytest.mark.parametrize("token", ["nonsense", "x.y"])
+def test_a_token_that_is_none_is_exit_2(facesvc: Facesvc, token: str) -> None:
+    result = facesvc("watch", "--resume-token", token)
+
+    assert result.status == 2
+    assert "this is not a token of WatchEvents" in result.err
