@@ -43,6 +43,12 @@ app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 
+def _version(show: bool) -> None:  # noqa: FBT001 - typer's form of a callback
+    if show:
+        typer.echo(f"facesvc {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
@@ -50,17 +56,13 @@ def root(
         Path | None, typer.Option("--config", help="Settings as TOML.", envvar="FACESVC_CONFIG")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
 ) -> None:
     """Settings and logs, before any command."""
     _set_up_logs(log_level)
     context.obj = config.load(config_file)
-
-
-def version(show: bool) -> None:  # noqa: FBT001 - typer's form of a callback
-    """Print the version and leave."""
-    if show:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def _set_up_logs(level: str) -> None:

@@ -5,11 +5,15 @@ import signal
 import sys
 from typing import Annotated
 
+import structlog
 import typer
 
 from facesvc.app import App
 from facesvc.cli.console import settings_of
 from facesvc.config import Settings
+
+_PRIVATE = ("127.", "[::1]", "localhost:", "unix:")
+_log = structlog.get_logger(__name__)
 
 
 def serve(
@@ -30,6 +34,10 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
+    if not settings.server.listen.startswith(_PRIVATE):
+        _log.warning(
+            "others can reach this server, and it has no TLS and no authentication", listen=settings.server.listen
+        )
     app = App(settings)
     async with app:
         sys.stdout.write(f"facesvc is serving on {app.address}\n")

@@ -40,7 +40,7 @@ def table(folder: Path, text: str, encoding: str = "utf-8") -> list[Person]:
         ("  Zoë   O'Neill ", "zoe-o-neill"),
         ("Łukasz Groß", "lukasz-gross"),
         ("Søren Ærø", "soren-aero"),
-        ("İpek Işık", "ipek-isik"),
+        ("İpek I\u015f\u0131k", "ipek-isik"),
         ("ﬁona", "fiona"),
         ("j.doe@office", "j-doe-office"),
     ],

@@ -17,13 +17,19 @@ from cli.running import Facesvc
 from facesvc.cli import screening
 from facesvc.cli.pictures import pixels_of, write
 from facesvc.cli.sources import film_of
+from facesvc.client import Client, sample
+from facesvc.v1 import enrollment_pb2
 
 
-@pytest.fixture
-def known(facesvc: Facesvc, faces: dict[str, Path], collection: str) -> str:
-    """A gallery that knows Ana and Bea."""
-    assert facesvc("enroll", faces["Ana"], faces["Bea"], "--collection", collection).status == 0
-    return collection
+@pytest.fixture(scope="module")
+def known(client: Client, faces: dict[str, Path]) -> str:
+    """A gallery that knows Ana and Bea, and is not changed."""
+    for name in ("Ana", "Bea"):
+        subject = enrollment_pb2.Subject(collection_id="known", subject_id=name.lower(), display_name=name)
+        client.create_subject(subject)
+        (answer,) = client.enroll([sample(name.lower(), faces[name].read_bytes(), collection_id="known")])
+        assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED
+    return "known"
 
 
 @contextmanager
@@ -283,7 +289,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_asked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
-    Path("film.avi").touch()
+    Path("film.avi").write_bytes(bytes(99))
     write(Path("a.png"), np.zeros((8, 8, 3), np.uint8))
 
     result = facesvc("recognize", source, "--out", target, "--server", "127.0.0.1:1")

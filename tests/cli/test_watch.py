@@ -4,7 +4,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from cli.running import Facesvc, serving, settings_for
 
 from facesvc.cli import watch
 from facesvc.client import Client, frame, opening, sample
+from facesvc.config import Settings
 from facesvc.v1 import enrollment_pb2
 
 
@@ -93,10 +94,16 @@ class Proxy:
                 except OSError:
                     continue
 
-    def close(self) -> None:
+    def refuse(self) -> None:
+        """Break all connections for good."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._threads[0].join(10)
         self.cut()
+
+    def close(self) -> None:
+        if self._listener.fileno() >= 0:
+            self.refuse()
         for thread in self._threads:
             thread.join(10)
         for pair in self._pairs:
@@ -196,52 +203,50 @@ def test_a_broken_connection_loses_and_repeats_nothing(
     assert "trying again in 0.01 s" in result.err
 
 
-def test_a_restarted_server_is_watched_from_then_on(
-    facesvc: Facesvc,
-    pack_cache: Path,
-    faces: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def restart() -> None:
-        stop()
-        run("second")
+@contextmanager
+def ana_walking_by(settings: Settings, faces: dict[str, Path], zone: str) -> Iterator[None]:
+    """A server that knows Ana and sees her come again and again."""
+    done = threading.Event()
 
-    def run(zone: str) -> None:
-        """A server whose watchers see Ana as soon as there is one."""
-        nonlocal stop
-        block = serving(settings_for(tmp_path, pack_cache, address))
-        block.__enter__()
-        client = Client(address)
-        if zone == "first":
-            make_known(client, faces, "default")
-        seer = threading.Thread(target=see_when_watched, args=(client, zone))
-        seer.start()
-
-        def leave() -> None:
-            seer.join(30)
-            client.close()
-            block.__exit__(None, None, None)
-
-        stop = leave
-
-    def see_when_watched(client: Client, zone: str) -> None:
-        # Events from now on only: each stream makes one, until the watcher has read it.
-        while not seen.get(zone, threading.Event()).wait(0.05):
+    def walk(client: Client) -> None:
+        while not done.wait(0.02):
             see_ana(client, faces, "default", zone)
+
+    with serving(settings) as address, Client(address) as client:
+        if not list(client.list_subjects()):
+            make_known(client, faces, "default")
+        walker = threading.Thread(target=walk, args=(client,))
+        walker.start()
+        try:
+            yield
+        finally:
+            done.set()
+            walker.join(30)
+
+
+def test_a_restarted_server_is_watched_from_then_on(
+    facesvc: Facesvc, pack_cache: Path, faces: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def printing(event: dict[str, str]) -> None:
+        zones.append(event["zone"])
+        if zones == ["before"]:
+            server.close()
+            server.enter_context(ana_walking_by(settings, faces, "after"))
+        elif event["zone"] == "after":
+            signal.raise_signal(signal.SIGINT)
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    stop: Callable[[], None] = lambda: None
-    seen = {"first": threading.Event(), "second": threading.Event()}
-    run("first")
-    with after_first(monkeypatch, "print_json", lambda: (seen["first"].set(), restart())[1]):
-        result = facesvc("watch", "--json", "--limit", "2", "--server", address)
-    seen["second"].set()
-    stop()
+    settings = settings_for(tmp_path, pack_cache, address)
+    zones: list[str] = []
+    monkeypatch.setattr(watch, "print_json", printing)
+    with ExitStack() as server:
+        server.enter_context(ana_walking_by(settings, faces, "before"))
+        result = facesvc("watch", "--json", "--server", address)
 
     assert result.status == 0
-    assert "the server was restarted since this token" in result.err
+    assert zones[-1] == "after"
+    assert "the server was restarted since this token: watch again without one; watching on from now" in result.err
 
 
 def test_ctrl_c_is_the_way_to_end_it(
@@ -275,10 +280,8 @@ def test_a_server_that_does_not_come_back_is_exit_2(
     token = place(client)
     see_ana(client, faces, known)
 
-    with after_first(monkeypatch, "print_json", proxy.close):
-        result = facesvc(
-            "watch", "--json", "--collection", known, "--server", proxy.address, "--resume-token", token
-        )
+    with after_first(monkeypatch, "print_json", proxy.refuse):
+        result = facesvc("watch", "--json", "--collection", known, "--server", proxy.address, "--resume-token", token)
 
     assert result.status == 2
     assert result.err.count("trying again") == 2
