@@ -11,6 +11,8 @@ from facesvc.models import default_pack
 # Tests state their settings; those of the machine they run on are not asked.
 for name in [name for name in os.environ if name.startswith("FACESVC_") and name != "FACESVC_SHARED"]:
     del os.environ[name]
+# Tables are as wide as their text, also where no terminal says how wide it is.
+os.environ["COLUMNS"] = "200"
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def enroll(
     context: typer.Context,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH…", help="'Jane Doe.jpg', a folder 'Jane Doe', a folder of such, or a CSV."),
+        typer.Argument(metavar="PATH", help="'Jane Doe.jpg', a folder 'Jane Doe', a folder of such, or a CSV."),
     ],
     *,
     name: Annotated[str, typer.Option(help="All the pictures are of this person.")] = "",

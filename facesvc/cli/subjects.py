@@ -1,7 +1,7 @@
 """``facesvc subjects``: the people that the server knows."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -101,23 +101,16 @@ def update(
     """Change what is known of a person."""
     with client_of(context, server) as client:
         subject = client.get_subject(subject_id, collection_id=collection)
-        fields = set()
-        if name is not None:
-            subject.display_name = name
-            fields.add("display_name")
-        if disable is not None:
-            subject.disabled = disable
-            fields.add("disabled")
-        for field, pairs in (("external_ids", external_id), ("metadata", metadata)):
-            if pairs:
-                _change(getattr(subject, field), pairs)
-                fields.add(field)
-        if consent_purpose is not None or consent_expires is not None:
-            _consent(subject, consent_purpose, consent_expires)
-            fields.add("consent")
-        if not fields:
+        changes = {
+            "display_name": _set_name(subject, name),
+            "disabled": _set_disabled(subject, disable),
+            "external_ids": _change_pairs(subject.external_ids, external_id),
+            "metadata": _change_pairs(subject.metadata, metadata),
+            "consent": _change_consent(subject, consent_purpose, consent_expires),
+        }
+        if not any(changes.values()):
             raise InputError("there is nothing to change: name at least one option, see --help")
-        subject = client.update_subject(subject, sorted(fields))
+        subject = client.update_subject(subject, [field for field, changed in changes.items() if changed])
     if as_json:
         print_json(_plain(subject))
     else:
@@ -155,7 +148,22 @@ def _confirm(subject: enrollment_pb2.Subject) -> None:
         raise typer.Exit(1)
 
 
-def _change(entries: Any, pairs: Iterable[str]) -> None:
+# Each says whether it had anything to change.
+
+
+def _set_name(subject: enrollment_pb2.Subject, name: str | None) -> bool:
+    if name is not None:
+        subject.display_name = name
+    return name is not None
+
+
+def _set_disabled(subject: enrollment_pb2.Subject, disabled: bool | None) -> bool:  # noqa: FBT001 - as the option is
+    if disabled is not None:
+        subject.disabled = disabled
+    return disabled is not None
+
+
+def _change_pairs(entries: MutableMapping[str, str], pairs: Sequence[str]) -> bool:
     """Put ``key=value`` pairs into a map of a message; an empty value takes the key out."""
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -165,17 +173,19 @@ def _change(entries: Any, pairs: Iterable[str]) -> None:
             entries[key] = value
         else:
             entries.pop(key, None)
+    return bool(pairs)
 
 
-def _consent(subject: enrollment_pb2.Subject, purpose: str | None, expires: str | None) -> None:
+def _change_consent(subject: enrollment_pb2.Subject, purpose: str | None, expires: str | None) -> bool:
     """A consent to something new is given now; one that is only prolonged was given when it was."""
     if purpose is not None:
         subject.consent.purpose = purpose
         subject.consent.given_time.FromDatetime(datetime.now(UTC))
-    elif not subject.HasField("consent"):
+    elif expires is not None and not subject.HasField("consent"):
         raise InputError(f"{subject.subject_id} has given no consent that could expire: add --consent-purpose")
     if expires is not None:
         subject.consent.expire_time.FromDatetime(_parse_time(expires))
+    return purpose is not None or expires is not None
 
 
 def _parse_time(text: str) -> datetime:

@@ -22,6 +22,8 @@ _STRIP_PIXELS = 1 << 18
 _PYRAMID_STEP = 0.709
 # Crops a network sees at once: what they need stays in the cache, and 240 at once take twice as long and 40 MB more.
 _BATCH = 8
+# A window is sampled from pixels up to so many times as dense as the network sees; denser ones are averaged first.
+_LARGEST_SHRINK = 8
 _GREY = (127.5, 127.5, 127.5)
 _SCALE = 1 / 128
 
@@ -178,19 +180,13 @@ class _Pyramid:
         Cut at whole pixels of the full picture and sampled without smoothing, as the networks saw it in training:
         sub-pixel or averaged crops lost half a point of accuracy on LFW.
         """
-        return [self._crop(square, side) for square in np.rint(squares).astype(int).tolist()]
-
-    def _crop(self, square: list[int], side: int) -> Pixels:
-        frame = self._levels[0]
-        height, width = frame.shape[:2]
-        # At least one pixel of the frame, also where a window was moved out of it.
-        left, top = min(square[0], width - 1), min(square[1], height - 1)
-        right, bottom = max(square[2], left + 1, 1), max(square[3], top + 1, 1)
-        inside = frame[max(top, 0) : bottom, max(left, 0) : right]
-        outside = [max(0, edge) for edge in (-top, bottom - height, -left, right - width)]
-        if any(outside):
-            inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_CONSTANT, value=_GREY)  # type: ignore[call-overload]
-        return cv2.resize(inside, (side, side), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+        crops = []
+        for square in squares:
+            # Windows of many times the side are cut from a half of the picture, or a border around them would be huge.
+            frame = self._level(min(1.0, _LARGEST_SHRINK * side / max(1.0, float(square[2] - square[0]))))
+            scale = frame.shape[1] / self._levels[0].shape[1]
+            crops.append(_crop(frame, np.rint(square * scale).astype(int).tolist(), side))
+        return crops
 
     def _level(self, scale: float) -> Pixels:
         """The smallest half that is not smaller than ``scale``."""
@@ -198,6 +194,18 @@ class _Pyramid:
         while len(self._levels) <= wanted and min(self._levels[-1].shape[:2]) >= 2 * PNET_SIDE:
             self._levels.append(cv2.resize(self._levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
         return self._levels[min(wanted, len(self._levels) - 1)]
+
+
+def _crop(frame: Pixels, square: list[int], side: int) -> Pixels:
+    height, width = frame.shape[:2]
+    # At least one pixel of the frame, also where a window was moved out of it.
+    left, top = min(square[0], width - 1), min(square[1], height - 1)
+    right, bottom = max(square[2], left + 1, 1), max(square[3], top + 1, 1)
+    inside = frame[max(top, 0) : bottom, max(left, 0) : right]
+    outside = [max(0, edge) for edge in (-top, bottom - height, -left, right - width)]
+    if any(outside):
+        inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_CONSTANT, value=_GREY)  # type: ignore[call-overload]
+    return cv2.resize(inside, (side, side), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _in_batches(network: Network, crops: list[Pixels]) -> list[Floats]:

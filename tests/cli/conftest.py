@@ -9,8 +9,9 @@ from cli.running import Facesvc, Result, serving, settings_for
 
 from facesvc.cli import commands, console
 from facesvc.cli.pictures import pixels_of, write
-from facesvc.client import Client
+from facesvc.client import Client, sample
 from facesvc.config import GallerySettings, ModelSettings, ServerSettings, Settings
+from facesvc.v1 import enrollment_pb2
 
 # Room around a face that is cut out, as a share of its box on each side.
 MARGIN = 0.35
@@ -76,6 +77,21 @@ def faces(client: Client, group_jpeg: bytes, tmp_path_factory: pytest.TempPathFa
         portraits[name] = folder / f"{name}.jpg"
         write(portraits[name], pixels[rows, columns])
     return portraits
+
+
+@pytest.fixture(scope="session")
+def known(client: Client, faces: dict[str, Path]) -> str:
+    """A gallery that knows Ana and Bea, and is not changed."""
+    for name in ("Ana", "Bea"):
+        subject_id, external_ids = name.lower(), {"card_number": f"card-{name}"}
+        client.create_subject(
+            enrollment_pb2.Subject(
+                collection_id="known", subject_id=subject_id, display_name=name, external_ids=external_ids
+            )
+        )
+        (answer,) = client.enroll([sample(subject_id, faces[name].read_bytes(), collection_id="known")])
+        assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED
+    return "known"
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,11 @@ class Result:
 Facesvc = Callable[..., Result]
 
 
+def matches(line: dict[str, Any]) -> set[str]:
+    """The names in one line of ``recognize --json``."""
+    return {face["display_name"] for face in line["faces"] if face["outcome"] == "MATCH"}
+
+
 def settings_for(folder: Path, pack_cache: Path, listen: str = "127.0.0.1:0") -> Settings:
     """Settings of a server with its gallery in ``folder``."""
     settings = config.load()

@@ -1,5 +1,6 @@
 """The SDK's streams: errors of whoever feeds them, readers who leave early; and what a failed call says."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,25 +32,22 @@ def test_what_the_samples_raise_is_raised(client: Client) -> None:
         list(client.enroll(broken()))  # type: ignore[arg-type]
 
 
-def test_a_reader_who_leaves_ends_the_stream(client: Client, faces: dict[str, Path]) -> None:
-    left = threading.Event()
-
+def test_a_reader_who_is_interrupted_ends_the_stream(client: Client, faces: dict[str, Path]) -> None:
     def frames() -> Iterator[recognition_pb2.Frame]:
-        try:
-            yield frame(0, faces["Ana"].read_bytes())
-            yield frame(1, faces["Ana"].read_bytes())
-            left.wait(30)
-            yield frame(2, faces["Ana"].read_bytes())
-        finally:
-            ended.set()
+        senders.append(threading.current_thread())
+        for number in itertools.count():
+            yield frame(number, faces["Ana"].read_bytes())
 
-    ended = threading.Event()
+    senders: list[threading.Thread] = []
     results = client.recognize(opening("door"), frames())
     next(results)
-    results.close()
-    left.set()
+    # The error that is held holds the call too: it does not end by being forgotten.
+    with pytest.raises(KeyboardInterrupt) as held:
+        results.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
 
-    assert ended.wait(30)
+    senders[0].join(10)
+    assert not senders[0].is_alive()
+    assert held.value is not None
 
 
 def test_a_refusal_is_in_the_server_s_words(client: Client) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from cli.proxy import Proxy
 from cli.running import Facesvc, serving, settings_for
 
 from facesvc.cli import watch
@@ -16,26 +17,9 @@ from facesvc.config import Settings
 from facesvc.v1 import enrollment_pb2
 
 
-@pytest.fixture
-def known(client: Client, faces: dict[str, Path], collection: str) -> str:
-    """A gallery that knows Ana."""
-    make_known(client, faces, collection)
-    return collection
-
-
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_PAUSES_S", (0.01,) * 200)
-
-
-def make_known(client: Client, faces: dict[str, Path], collection: str) -> None:
-    client.create_subject(
-        enrollment_pb2.Subject(
-            collection_id=collection, subject_id="ana", display_name="Ana", external_ids={"card_number": "42"}
-        )
-    )
-    (answer,) = client.enroll([sample("ana", faces["Ana"].read_bytes(), collection_id=collection)])
-    assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED
 
 
 def see_ana(client: Client, faces: dict[str, Path], collection: str, zone: str = "lobby") -> None:
@@ -48,67 +32,6 @@ def see_ana(client: Client, faces: dict[str, Path], collection: str, zone: str =
 def place(client: Client) -> str:
     """The token of now."""
     return next(client.watch_events()).resume_token
-
-
-class Proxy:
-    """Stands between a client and a server, and can break every connection."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._target = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections = 0
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(self._target)
-            self.connections += 1
-            self._pairs.append((near, far))
-            for source, sink in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._copy, args=(source, sink))
-                thread.start()
-                self._threads.append(thread)
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            return
-
-    def cut(self) -> None:
-        """Break all connections; new ones are welcome."""
-        for pair in self._pairs:
-            for end in pair:
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
-
-    def refuse(self) -> None:
-        """Break all connections for good."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join(10)
-        self.cut()
-
-    def close(self) -> None:
-        if self._listener.fileno() >= 0:
-            self.refuse()
-        for thread in self._threads:
-            thread.join(10)
-        for pair in self._pairs:
-            for end in pair:
-                end.close()
 
 
 @pytest.fixture
@@ -162,7 +85,7 @@ def test_an_event_as_json_says_how_to_go_on(
 
     assert (first["zone"], second["zone"]) == ("north", "south")
     assert (first["subject_id"], first["display_name"], first["camera_id"]) == ("ana", "Ana", "door-1")
-    assert first["external_ids"] == {"card_number": "42"}
+    assert first["external_ids"] == {"card_number": "card-Ana"}
     assert first["event_time"] < first["expire_time"]
     assert first["decision_id"] != second["decision_id"]
 
@@ -214,7 +137,8 @@ def ana_walking_by(settings: Settings, faces: dict[str, Path], zone: str) -> Ite
 
     with serving(settings) as address, Client(address) as client:
         if not list(client.list_subjects()):
-            make_known(client, faces, "default")
+            client.create_subject(enrollment_pb2.Subject(subject_id="ana", display_name="Ana"))
+            list(client.enroll([sample("ana", faces["Ana"].read_bytes())]))
         walker = threading.Thread(target=walk, args=(client,))
         walker.start()
         try:
