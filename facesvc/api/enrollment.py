@@ -120,7 +120,7 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         with service.streams.admitted():
             async for request in requests:
                 self._lobby.refuse_if_stopping()
-                yield await service.workers.run(_Enrolment(service, request).answer)
+                yield await service.workers.run_next(lambda: _Enrolment(service, request), _Enrolment.answer)
 
 
 def _name(

@@ -270,8 +270,8 @@ class Stream:
             delivery = mailbox.take()
             return delivery.item
 
-        result = await self._service.workers.run_latest(take, self._work)
-        assert delivery is not None  # run_latest took a job, or raised
+        result = await self._service.workers.run_next(take, self._work)
+        assert delivery is not None  # run_next took a job, or raised
         message, answer = result
         message.frames_dropped = delivery.dropped
         if answer is not None:

@@ -33,8 +33,11 @@ class Workers:
             self._waiting -= 1
         return await self._start(lambda: function(*arguments))
 
-    async def run_latest(self, take: Callable[[], T], function: Callable[[T], R]) -> R:
-        """Waits for a worker first and takes the job then, so that what a stream works on is its newest frame."""
+    async def run_next(self, take: Callable[[], T], function: Callable[[T], R]) -> R:
+        """The result of a stream's next job, taken when a worker is free, so that it is the newest frame.
+
+        A stream has one job under way and its place on the register, so it may wait however many calls do.
+        """
         await self._permits.acquire()
         try:
             job = take()

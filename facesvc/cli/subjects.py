@@ -18,6 +18,7 @@ from facesvc.v1 import enrollment_pb2
 app = typer.Typer(help="The people that the server knows.", no_args_is_help=True)
 
 SubjectId = Annotated[str, typer.Argument(metavar="ID", help="The person's subject_id.")]
+Purpose = Annotated[str | None, typer.Option(help="What the person agrees to; consent is given now.")]
 Pairs = list[str]
 
 
@@ -87,9 +88,7 @@ def update(
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Take out of matching, or back in; nothing is forgotten.")
     ] = None,
-    consent_purpose: Annotated[
-        str | None, typer.Option(help="What the person agrees to; consent is given now.")
-    ] = None,
+    consent_purpose: Purpose = None,
     consent_expires: Annotated[
         str | None,
         typer.Option(metavar="DATE", help="From when on the person is no longer matched, such as 2030-01-31."),
