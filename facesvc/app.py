@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from facesvc.models import default_pack
 from facesvc.models.packs import Pack
 from facesvc.models.runtime import Network, runtime_version
 from facesvc.stream.recognizer import Recognizer
+from facesvc.stream.sightings import Sightings
 from facesvc.vision import detection as vision
 from facesvc.vision.decode import ImageLimits
 from facesvc.vision.detect_mtcnn import MtcnnDetector
@@ -86,10 +87,7 @@ def warm_up(pipeline: Pipeline) -> None:
 
 
 def load_service(settings: Settings) -> Service:
-    """Models, gallery and all that answers calls. Blocks for about a second; belongs in a thread.
-
-    Must be called while an event loop runs in the calling thread's process; ``feed`` and ``workers`` are used on it.
-    """
+    """Models, gallery and all that answers calls. Blocks for about a second; belongs in a thread."""
     models = load_models(settings)
     pipeline = models.pipeline(image_limits(settings))
     warm_up(pipeline)
@@ -107,7 +105,9 @@ def load_service(settings: Settings) -> Service:
         policies=Policies(settings.policies, models.pack.calibration, models.pack.name),
         workers=Workers(settings.worker_count(), limits.max_waiting_calls),
         feed=Feed(str(ULID()), settings.events.remembered),
+        sightings=Sightings(timedelta(seconds=settings.events.repeat_after_seconds)),
         streams=Register("streams", limits.max_streams),
+        enrollments=Register("enrollments", limits.max_enrollments),
         watchers=Register("watchers", limits.max_watchers),
         start_time=now(),
         now=now,
@@ -115,8 +115,9 @@ def load_service(settings: Settings) -> Service:
 
 
 def image_limits(settings: Settings) -> ImageLimits:
-    """What pictures are refused before decoding."""
-    return ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
+    """What pictures are refused before decoding, and how much of the rest is scanned."""
+    limits = settings.limits
+    return ImageLimits(limits.max_image_bytes, limits.max_image_pixels, limits.max_scanned_pixels)
 
 
 class App:

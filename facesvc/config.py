@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from facesvc.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+_MAX_PORT = 65535
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -24,10 +25,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return value
+    if not (host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
+        raise ValueError(f"{value!r} is no address: write HOST:PORT with a port up to {_MAX_PORT}, or unix:PATH")
+    return value
+
+
 class ServerSettings(_Section):
     """``[server]``: where it listens, and how it stops."""
 
-    listen: str = "127.0.0.1:50051"
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:50051"
+    """``HOST:PORT``, port 0 for a free one, or ``unix:PATH``."""
     shutdown_grace_seconds: Seconds = 4.0
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Pictures worked on at the same time; 0 means one for each core."""
@@ -47,10 +58,15 @@ class LimitSettings(_Section):
     max_image_pixels: Count = 50_000_000
     max_faces: Annotated[int, Field(ge=1, le=1000)] = 32
     max_streams: Count = 64
-    max_waiting_calls: Count = 64
-    """Unary calls that may wait for a worker; the next one is told to come again."""
+    max_waiting_calls: Count = 16
+    """Unary calls that may wait for a worker, each with its picture; the next one is told to come again."""
+    max_enrollments: Count = 8
+    """Open ``EnrollSamples`` calls."""
     max_watchers: Count = 64
+    max_scanned_pixels: Annotated[int, Field(ge=100_000)] = 4_000_000
+    """The detector scans no more, at the scale of the smallest face; in larger pictures only larger faces are found."""
     stream_opening_timeout_seconds: Seconds = 10.0
+    enrollment_idle_timeout_seconds: Seconds = 60.0
 
     @property
     def max_message_bytes(self) -> int:

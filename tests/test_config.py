@@ -47,6 +47,8 @@ def test_a_policy_of_the_file_keeps_what_it_does_not_say(tmp_path: Path) -> None
     ("text", "name"),
     [
         ("[server]\nworkers = -1\n", "server.workers"),
+        ("[server]\nlisten = '127.0.0.1:99999'\n", "server.listen"),
+        ("[server]\nlisten = 'nonsense'\n", "server.listen"),
         ("[limits]\nmax_faces = 'many'\n", "limits.max_faces"),
         ("[limits]\nmax_fases = 3\n", "limits.max_fases"),
         ("[policies.presence]\nfalse_match_rate = 0\n", "policies.presence.false_match_rate"),

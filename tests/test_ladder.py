@@ -29,7 +29,7 @@ ONLY_IMPORTERS = {
     "onnxruntime": {"models/runtime.py"},
     "faiss": {"gallery/index.py"},
     "sqlite3": {"gallery/sqlite.py"},
-    "grpc": {"api", "client.py"},
+    "grpc": {"api", "client"},
 }
 NEVER_IMPORTED = {"tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "insightface"}
 

@@ -1,5 +1,6 @@
 """``AdminService``: what runs here; the rest answers UNIMPLEMENTED."""
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -22,17 +23,21 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> admin_pb2.GetServerInfoResponse:
         """What runs here, and at which error rates."""
-        service = self._lobby.service
-        return admin_pb2.GetServerInfoResponse(
-            version=__version__,
-            start_time=convert.timestamp(service.start_time),
-            model_pack=_pack(service),
-            policies=[_policy(service, name) for name in service.settings.policies],
-            collections=[_collection(service, collection_id) for collection_id in service.gallery.collections()],
-            limits=_limits(service),
-            workers=service.workers.count,
-            runtime_version=service.runtime_version,
-        )
+        return await asyncio.to_thread(_info, self._lobby.service)
+
+
+def _info(service: Service) -> admin_pb2.GetServerInfoResponse:
+    """May wait for a search, and so belongs in a thread."""
+    return admin_pb2.GetServerInfoResponse(
+        version=__version__,
+        start_time=convert.timestamp(service.start_time),
+        model_pack=_pack(service),
+        policies=[_policy(service, name) for name in service.settings.policies],
+        collections=[_collection(service, collection_id) for collection_id in service.gallery.collections()],
+        limits=_limits(service),
+        workers=service.workers.count,
+        runtime_version=service.runtime_version,
+    )
 
 
 def _pack(service: Service) -> admin_pb2.ModelPack:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from facesvc.errors import InputError
+from facesvc.errors import FacesvcError, InputError
 from facesvc.events.records import MatchEvent
 from facesvc.gallery import Candidate, Consent, ErasureReceipt, Sample, Subject
 from facesvc.stream.policy import Decision, Outcome
@@ -18,6 +18,8 @@ from facesvc.vision.pipeline import Analysis, Face, StageTimes
 from facesvc.vision.quality import Quality
 
 DEFAULT_COLLECTION = "default"
+# gRPC carries a status in headers, of which all together may have 8 KB.
+_MAX_MESSAGE = 1000
 
 _OUTCOMES = {outcome: common_pb2.Outcome.Value(f"OUTCOME_{outcome.value}") for outcome in Outcome}
 
@@ -61,6 +63,17 @@ def max_faces(options: recognition_pb2.DetectionOptions, limit: int) -> int:
             f"must be 0 (the limit of {limit}) or more, not {options.max_faces}", field="options.max_faces"
         )
     return min(options.max_faces or limit, limit)
+
+
+def item_error(error: FacesvcError) -> common_pb2.ItemError:
+    """What was wrong with one item of a stream."""
+    field = error.field if isinstance(error, InputError) else ""
+    return common_pb2.ItemError(reason=error.reason, message=shortened(error.message), field=field)
+
+
+def shortened(message: str) -> str:
+    """A message as long as a status can carry; it may repeat what the caller sent."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
 
 def box(record: Box, width: float = 1.0, height: float = 1.0) -> common_pb2.BoundingBox:

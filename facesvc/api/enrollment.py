@@ -9,17 +9,18 @@ import grpc
 from ulid import ULID
 
 from facesvc.api import convert
+from facesvc.api.question import check_size
 from facesvc.api.service import Lobby, Service
-from facesvc.errors import ImageError, InputError
+from facesvc.errors import ImageError, InputError, PreconditionError
 from facesvc.gallery import DuplicateImageError, IdentityConflictError, Sample, Subject
 from facesvc.gallery.records import check_id, check_text
-from facesvc.v1 import common_pb2, enrollment_pb2, enrollment_pb2_grpc
+from facesvc.v1 import enrollment_pb2, enrollment_pb2_grpc
 from facesvc.vision.detection import MinimumFace
 from facesvc.vision.fitness import Bar, Verdict, judge
 from facesvc.vision.pipeline import Analysis, Face
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_PAGE_SIZE = 1000
+MAX_PAGE_SIZE = 200
 _DEFAULT_PAGE_SIZE = 100
 # Enrolment looks for faces half as wide as it accepts, so that it can say "too small" instead of "none".
 _SEARCHED_SHARE = 0.5
@@ -44,9 +45,7 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         service = self._lobby.service
         check_text(request.request_id, "request_id", 128)
         if not request.subject.subject_id:
-            # A repeated request must name the same person, so its id comes from the first one.
-            earlier = await asyncio.to_thread(service.gallery.created_by, request.request_id)
-            request.subject.subject_id = earlier.subject_id if earlier else str(ULID())
+            request.subject.subject_id = _new_subject_id(request.request_id)
         subject = convert.subject_of(request.subject, service.now())
         created = await asyncio.to_thread(service.gallery.create_subject, subject, request.request_id)
         return enrollment_pb2.CreateSubjectResponse(subject=convert.subject(created))
@@ -66,14 +65,14 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         gallery = self._lobby.service.gallery
         if not 0 <= request.page_size <= MAX_PAGE_SIZE:
             raise InputError(f"must be 0 to {MAX_PAGE_SIZE}, not {request.page_size}", field="page_size")
-        collection_id = request.collection_id or convert.DEFAULT_COLLECTION
+        collection_id = _collection(request.collection_id)
         subjects, token = await asyncio.to_thread(
             gallery.list_subjects, collection_id, request.page_size or _DEFAULT_PAGE_SIZE, request.page_token
         )
         return enrollment_pb2.ListSubjectsResponse(
             subjects=[convert.subject(subject) for subject in subjects],
             next_page_token=token,
-            total_size=gallery.subject_count(collection_id),
+            total_size=await asyncio.to_thread(gallery.subject_count, collection_id),
         )
 
     async def UpdateSubject(  # noqa: N802 - gRPC's name
@@ -109,6 +108,7 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
     ) -> enrollment_pb2.DeleteSampleResponse:
         """Forget one sample."""
         gallery = self._lobby.service.gallery
+        check_id(request.sample_id, "sample_id")
         await asyncio.to_thread(gallery.delete_sample, *_name(request), request.sample_id)
         return enrollment_pb2.DeleteSampleResponse()
 
@@ -117,21 +117,37 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
     ) -> AsyncIterator[enrollment_pb2.EnrollSamplesResponse]:
         """Add pictures, each judged on its own."""
         service = self._lobby.service
-        with service.streams.admitted():
-            async for request in requests:
-                self._lobby.refuse_if_stopping()
+        timeout_s = service.settings.limits.enrollment_idle_timeout_seconds
+        with service.enrollments.admitted():
+            while request := await self._lobby.next_message(requests, timeout_s, "ENROLLMENT_IDLE"):
                 yield await service.workers.run_next(lambda: _Enrolment(service, request), _Enrolment.answer)
+
+
+def _new_subject_id(request_id: str) -> str:
+    """An id for somebody who came without one; a request that is repeated must name the same person again."""
+    if not request_id:
+        return str(ULID())
+    return str(ULID.from_bytes(hashlib.sha256(request_id.encode()).digest()[:16]))
 
 
 def _name(
     request: enrollment_pb2.GetSubjectRequest
     | enrollment_pb2.EraseSubjectRequest
     | enrollment_pb2.ListSamplesRequest
-    | enrollment_pb2.DeleteSampleRequest,
+    | enrollment_pb2.DeleteSampleRequest
+    | enrollment_pb2.EnrollSamplesRequest,
 ) -> tuple[str, str]:
     """Collection and person that a request names."""
     check_id(request.subject_id, "subject_id")
-    return request.collection_id or convert.DEFAULT_COLLECTION, request.subject_id
+    return _collection(request.collection_id), request.subject_id
+
+
+def _collection(collection_id: str) -> str:
+    """The collection that is meant. Raises ``InputError``."""
+    if not collection_id:
+        return convert.DEFAULT_COLLECTION
+    check_id(collection_id, "collection_id")
+    return collection_id
 
 
 class _Enrolment:
@@ -140,21 +156,20 @@ class _Enrolment:
     def __init__(self, service: Service, request: enrollment_pb2.EnrollSamplesRequest) -> None:
         self._service = service
         self._request = request
-        self._collection_id = request.collection_id or convert.DEFAULT_COLLECTION
 
     def answer(self) -> enrollment_pb2.EnrollSamplesResponse:
         """The verdict; a request that is wrong in itself gives an error instead."""
         try:
+            check_size(self._service, self._request.image.data, "image.data")
             check_text(self._request.source, "source")
-            subject = self._service.gallery.get_subject(self._collection_id, self._request.subject_id)
-            return self._judge(subject)
+            return self._judge(self._service.gallery.get_subject(*_name(self._request)))
         except ImageError as error:
             return _response(enrollment_pb2.ENROLLMENT_VERDICT_UNDECODABLE, error.message)
         except DuplicateImageError as error:
             return _response(enrollment_pb2.ENROLLMENT_VERDICT_DUPLICATE_IMAGE, error.message)
-        except InputError as error:
-            item = common_pb2.ItemError(reason=error.reason, message=error.message, field=error.field)
-            return enrollment_pb2.EnrollSamplesResponse(error=item, message=error.message)
+        except (InputError, PreconditionError) as error:
+            item = convert.item_error(error)
+            return enrollment_pb2.EnrollSamplesResponse(error=item, message=item.message)
 
     def _judge(self, subject: Subject) -> enrollment_pb2.EnrollSamplesResponse:
         settings = self._service.settings
@@ -176,7 +191,7 @@ class _Enrolment:
         now = service.now()
         sample = Sample(
             sample_id=str(ULID()),
-            collection_id=self._collection_id,
+            collection_id=subject.collection_id,
             subject_id=subject.subject_id,
             vector=service.pipeline.template(request.image.data, face.detection),
             quality=face.quality.score,

@@ -1,5 +1,7 @@
 """The gRPC server: services, health, reflection, limits; opened before the models are there, and closed gently."""
 
+import socket
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -55,10 +57,12 @@ class Server:
 
     async def start(self, address: str) -> int:
         """Listen on ``address`` (``host:port``, port 0 for a free one, or ``unix:PATH``) and return the port."""
+        message = f"cannot listen on {address}: it is taken, or not an address of this machine; choose another"
+        if _is_served_socket(address):
+            raise DependencyError(message, reason="ADDRESS_UNAVAILABLE")
         try:
             port = self._grpc.add_insecure_port(address)
         except RuntimeError as error:
-            message = f"cannot listen on {address}: is another server there? choose another address with --listen"
             raise DependencyError(message, reason="ADDRESS_UNAVAILABLE") from error
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._grpc.start()
@@ -80,6 +84,14 @@ class Server:
             await self._health.set(name, status)
 
 
+def _is_served_socket(address: str) -> bool:
+    """Whether somebody answers on this unix socket; gRPC would take it away from them."""
+    if not address.startswith("unix:"):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(address.removeprefix("unix:")) == 0
+
+
 def _options(settings: Settings) -> list[tuple[str, int]]:
     limits = settings.limits
     return [
@@ -91,5 +103,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # Clients may ping as often as the SDK does.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # A camera that lost its power says no goodbye: its place is free again after forty seconds.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.max_concurrent_streams", 1000),
     ]

@@ -1,21 +1,25 @@
 """What the servicers share: the loaded service, the lobby where calls wait for it, and the register of streams."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from facesvc.api.policies import Policies
 from facesvc.api.workers import Workers
 from facesvc.config import Settings
-from facesvc.errors import ExhaustedError, UnavailableError
+from facesvc.errors import DeadlineError, ExhaustedError, UnavailableError
 from facesvc.events.feed import Feed
 from facesvc.gallery import Gallery
 from facesvc.models.packs import Pack
 from facesvc.stream.mailbox import Mailbox
 from facesvc.stream.recognizer import Recognizer
+from facesvc.stream.sightings import Sightings
 from facesvc.vision.pipeline import Pipeline
+
+T = TypeVar("T")
 
 
 class Register:
@@ -63,7 +67,9 @@ class Service:
     policies: Policies
     workers: Workers
     feed: Feed
+    sightings: Sightings
     streams: Register
+    enrollments: Register
     watchers: Register
     start_time: datetime
     now: Callable[[], datetime]
@@ -74,7 +80,7 @@ class Lobby:
 
     def __init__(self) -> None:
         self._service: Service | None = None
-        self._stopping = False
+        self._closing = asyncio.Event()
 
     def open(self, service: Service) -> None:
         """From now on calls are answered."""
@@ -82,15 +88,10 @@ class Lobby:
 
     def close(self) -> None:
         """From now on calls are turned away, and those who are there for long are asked to leave."""
-        self._stopping = True
+        self._closing.set()
         if self._service is not None:
             self._service.streams.close()
             self._service.feed.close()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the server is on its way out."""
-        return self._stopping
 
     @property
     def service(self) -> Service:
@@ -102,5 +103,22 @@ class Lobby:
 
     def refuse_if_stopping(self) -> None:
         """Raises ``UnavailableError`` on the way out."""
-        if self._stopping:
+        if self._closing.is_set():
             raise UnavailableError("the server is stopping: come again in a moment", reason="SERVER_STOPPING")
+
+    async def next_message(self, requests: AsyncIterator[T], timeout_s: float, reason: str) -> T | None:
+        """The next message of a stream that must not stay silent for long; None at its end.
+
+        Raises ``DeadlineError`` (``reason``) after ``timeout_s``, and ``UnavailableError`` once the server stops.
+        """
+        reading = asyncio.ensure_future(anext(requests, None))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({reading, closing}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+        finally:
+            reading.cancel()
+            closing.cancel()
+        self.refuse_if_stopping()
+        raise DeadlineError(f"no message came within {timeout_s:g} s: the stream is closed", reason=reason)

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from ulid import ULID
 
 from facesvc import errors
+from facesvc.api.convert import shortened
 from facesvc.events.feed import EventsMissedError
 
 DOMAIN = "facesvc"
@@ -42,7 +43,9 @@ def status_of(error: Exception) -> status_pb2.Status:
     """The status that the caller gets; what is not the caller's to know is logged, and only its id is told."""
     for kind, code in _CODES:
         if isinstance(error, kind):
-            return status_pb2.Status(code=code, message=error.message, details=[_packed(d) for d in _details(error)])
+            return status_pb2.Status(
+                code=code, message=shortened(error.message), details=[_packed(d) for d in _details(error)]
+            )
     if isinstance(error, NotImplementedError):
         # What the generated base class raises for a call that has no servicer yet.
         return status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="this call is not implemented yet")
@@ -63,7 +66,7 @@ def _details(error: errors.FacesvcError) -> list[Message]:
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
     if isinstance(error, errors.InputError) and error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message, reason=error.reason
+            field=shortened(error.field), description=shortened(error.message), reason=error.reason
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.ExhaustedError):

@@ -38,19 +38,22 @@ class StageResult:
         return self.stage_ms / self.networks_ms if self.networks_ms else None
 
 
-class _Probe:
-    """Stands before a network and adds up the time spent in it."""
+class _Stopwatch:
+    """Adds up the time that is spent in networks."""
 
-    spent_s = 0.0
+    def __init__(self) -> None:
+        self.spent_s = 0.0
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def before(self, network: Network) -> Callable[[Any], tuple[Any, ...]]:
+        """``network``, timed."""
 
-    def __call__(self, array: Any) -> tuple[Any, ...]:
-        started = time.perf_counter()
-        outputs = self._network(array)
-        _Probe.spent_s += time.perf_counter() - started
-        return outputs
+        def timed(array: Any) -> tuple[Any, ...]:
+            started = time.perf_counter()
+            outputs = network(array)
+            self.spent_s += time.perf_counter() - started
+            return outputs
+
+        return timed
 
 
 def machine() -> dict[str, Any]:
@@ -77,7 +80,8 @@ def _lines(path: str) -> list[str]:
 
 def measure(settings: Settings, rounds: int) -> list[StageResult]:
     """Every stage on the bundled group picture, ``rounds`` times in turn."""
-    models = app.load_models(settings, _Probe)
+    stopwatch = _Stopwatch()
+    models = app.load_models(settings, stopwatch.before)
     limits = app.image_limits(settings)
     data = sample_picture(GROUP)
     image = decode(data, read_header(data, limits))
@@ -96,19 +100,19 @@ def measure(settings: Settings, rounds: int) -> list[StageResult]:
             "embed a face": lambda: models.embedder.embed(chip),
             f"search {_SUBJECTS} people": lambda: gallery.search("bench", vector[None], 2, app.now()),
         }
-        results = _in_turn(stages, rounds)
+        results = _in_turn(stages, rounds, stopwatch)
         gallery.close()
     return results
 
 
-def _in_turn(stages: dict[str, Callable[[], object]], rounds: int) -> list[StageResult]:
+def _in_turn(stages: dict[str, Callable[[], object]], rounds: int, stopwatch: _Stopwatch) -> list[StageResult]:
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in stages}
     for _ in range(rounds + 1):
         for name, stage in stages.items():
-            _Probe.spent_s = 0.0
+            stopwatch.spent_s = 0.0
             started = time.perf_counter()
             stage()
-            spent[name].append((time.perf_counter() - started, _Probe.spent_s))
+            spent[name].append((time.perf_counter() - started, stopwatch.spent_s))
     return [_result(name, times[1:]) for name, times in spent.items()]  # the first round warms up
 
 

@@ -1,5 +1,6 @@
 """A server of a command's own: ``facesvc serve`` as another process, on a free port of loopback."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,12 +20,9 @@ class LocalServer:
     """Runs while the block lasts; ``address`` is where it listens."""
 
     def __init__(self, settings: Settings, gallery: Path) -> None:
-        environment = {
-            **os.environ,
-            "FACESVC_SERVER__LISTEN": "127.0.0.1:0",
-            "FACESVC_GALLERY__PATH": str(gallery),
-            "FACESVC_MODELS__CACHE_DIR": str(settings.models.cache_dir),
-        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FACESVC_")}
+        environment |= _as_environment(settings)
+        environment |= {"FACESVC_SERVER__LISTEN": "127.0.0.1:0", "FACESVC_GALLERY__PATH": str(gallery)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "facesvc", "serve"], stdout=subprocess.PIPE, env=environment, text=True
         )
@@ -58,3 +56,8 @@ class LocalServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """All settings as the variables that ``config.load`` reads: a table each, as JSON."""
+    return {f"FACESVC_{name.upper()}": json.dumps(value) for name, value in settings.model_dump(mode="json").items()}

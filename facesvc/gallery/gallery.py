@@ -93,10 +93,6 @@ class Gallery:
                 self._put_subject(created)
         return created
 
-    def created_by(self, request_id: str) -> Subject | None:
-        """As ``Store.created_by``."""
-        return self._store.created_by(request_id)
-
     def get_subject(self, collection_id: str, subject_id: str) -> Subject:
         """As ``Store.get_subject``."""
         return self._store.get_subject(collection_id, subject_id)

@@ -14,7 +14,7 @@ from ulid import ULID
 
 from facesvc.errors import AlreadyExistsError, ContractMismatchError, InputError, NotFoundError
 from facesvc.gallery import rows
-from facesvc.gallery.records import EmbeddingContract, ErasureReceipt, Sample, Subject, check_id, check_text
+from facesvc.gallery.records import EmbeddingContract, ErasureReceipt, Sample, Subject, check_text
 from facesvc.gallery.sqlite import Database
 
 MAX_PAGE_SIZE = 1000
@@ -132,7 +132,7 @@ class Store:
         """The subject that a request has created, unless it was erased since or ``request_id`` is empty."""
         if not request_id:
             return None
-        check_id(request_id, "request_id")
+        check_text(request_id, "request_id", 128)
         sql = "SELECT collection_id, subject_id FROM requests WHERE request_id = ?"
         found = self._database.select(sql, (request_id,))
         return self.get_subject(*found[0]) if found else None

@@ -25,7 +25,9 @@ class Mailbox(Generic[T]):
         self._changed = asyncio.Event()
 
     def put(self, item: T) -> None:
-        """Leave an item; one that is still waiting is dropped and counted."""
+        """Leave an item; one that is still waiting is dropped and counted. After ``close`` it is ignored."""
+        if self._closed:
+            return
         if self._item is not None:
             self._dropped += 1
         self._item = item

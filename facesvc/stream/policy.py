@@ -55,7 +55,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A conclusion about one face; ``subject`` is set for a match only. After ``expire_time`` it is worth nothing."""
+    """A conclusion about one face; ``subject`` is set for a match only.
+
+    After ``expire_time``, counted from the picture, it is worth nothing: one about an old picture is born expired.
+    """
 
     decision_id: str
     outcome: Outcome
@@ -96,7 +99,8 @@ def decide(
                 policy,
                 capture_time,
                 now,
-                now + policy.lifetime,
+                # An old picture says nothing about now; a camera whose clock is ahead gains nothing by it.
+                min(capture_time, now) + policy.lifetime,
                 _quality_in_words(face.quality) if settled is Outcome.LOW_QUALITY else "",
             )
         )

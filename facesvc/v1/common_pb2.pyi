@@ -400,7 +400,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on it is worth nothing."""
+        """From when on it is worth nothing, counted from the time of the picture."""
 
     def __init__(
         self,

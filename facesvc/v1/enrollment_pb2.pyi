@@ -167,7 +167,7 @@ class Subject(_message.Message):
     collection_id: _builtins.str
     """The gallery the person belongs to; empty means "default"."""
     subject_id: _builtins.str
-    """1 to 128 letters, digits, '.', '_', '@' or '-', starting with a letter or digit. Empty at creation: a ULID is chosen."""
+    """1 to 128 letters, digits, '.', '_', '@' or '-', starting with a letter or digit. Empty at creation: one is chosen."""
     display_name: _builtins.str
     """Name for people to read, up to 256 characters."""
     disabled: _builtins.bool
@@ -374,7 +374,7 @@ class ListSubjectsRequest(_message.Message):
     collection_id: _builtins.str
     """Empty means "default"."""
     page_size: _builtins.int
-    """Up to 1000; 0 means 100."""
+    """Up to 200; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
     def __init__(

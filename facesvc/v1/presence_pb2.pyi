@@ -136,7 +136,9 @@ class WatchEventsResponse(_message.Message):
     """Where to go on after this."""
     @_builtins.property
     def event(self) -> Global___Event:
-        """The event; absent in the first message, which says that the watch has begun."""
+        """The event; absent in the first message, which says that the watch has begun, and where only the token moves because
+        the event was not asked for.
+        """
 
     def __init__(
         self,

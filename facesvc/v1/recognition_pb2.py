@@ -26,7 +26,7 @@ from facesvc.v1 import common_pb2 as facesvc_dot_v1_dot_common__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x61\x63\x65svc/v1/recognition.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x10\x44\x65tectionOptions\x12\x1b\n\x13minimum_face_pixels\x18\x01 \x01(\x02\x12\x1d\n\x15minimum_face_fraction\x18\x02 \x01(\x02\x12\x11\n\tmax_faces\x18\x03 \x01(\x05\"`\n\rDetectRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"\x8d\x01\n\x0e\x44\x65tectResponse\x12\x1f\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x10.facesvc.v1.Face\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\"_\n\x0c\x45mbedRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"A\n\x0c\x45mbeddedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x11\n\tembedding\x18\x02 \x03(\x02\"\x91\x01\n\rEmbedResponse\x12\'\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x18.facesvc.v1.EmbeddedFace\x12\x1a\n\x12\x65mbedding_contract\x18\x02 \x01(\t\x12\x15\n\rfaces_omitted\x18\x03 \x01(\x05\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.facesvc.v1.Timings\"\x97\x01\n\x0e\x43ompareRequest\x12$\n\treference\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12 \n\x05image\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\x12\x0e\n\x06policy\x18\x04 \x01(\t\"i\n\x0c\x43omparedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x10\n\x08\x64istance\x18\x03 \x01(\x02\x12\x13\n\x0bsame_person\x18\x04 \x01(\x08\"\x91\x01\n\x0f\x43ompareResponse\x12(\n\x0ereference_face\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x03(\x0b\x32\x18.facesvc.v1.ComparedFace\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\"\x9f\x01\n\rSearchRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x16\n\x0emax_candidates\x18\x04 \x01(\x05\x12-\n\x07options\x18\x05 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"X\n\x0eRecognizedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x14.facesvc.v1.Decision\"\x97\x01\n\x0eSearchResponse\x12)\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\"o\n\x10RecognizeRequest\x12,\n\x07opening\x18\x01 \x01(\x0b\x32\x19.facesvc.v1.StreamOpeningH\x00\x12\"\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.FrameH\x00\x42\t\n\x07message\"\x9e\x01\n\rStreamOpening\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x16\n\x0emax_candidates\x18\x05 \x01(\x05\x12-\n\x07options\x18\x06 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"m\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05image\x18\x03 \x01(\x0b\x32\x11.facesvc.v1.Image\"u\n\x11RecognizeResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.facesvc.v1.StreamOpenedH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.facesvc.v1.FrameResultH\x00\x42\t\n\x07message\"\xa6\x01\n\x0cStreamOpened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\x12*\n\"false_positive_identification_rate\x18\x05 \x01(\x01\x12\x1a\n\x12\x65mbedding_contract\x18\x06 \x01(\t\"\xc9\x02\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdecision_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x66\x61\x63\x65s\x18\x04 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\x15\n\rfaces_omitted\x18\x05 \x01(\x05\x12\x16\n\x0e\x66rames_dropped\x18\x06 \x01(\x03\x12$\n\x07timings\x18\x07 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.facesvc.v1.ItemError\x12\r\n\x05width\x18\t \x01(\x05\x12\x0e\n\x06height\x18\n \x01(\x05\x32\xe6\x02\n\x12RecognitionService\x12?\n\x06\x44\x65tect\x12\x19.facesvc.v1.DetectRequest\x1a\x1a.facesvc.v1.DetectResponse\x12<\n\x05\x45mbed\x12\x18.facesvc.v1.EmbedRequest\x1a\x19.facesvc.v1.EmbedResponse\x12\x42\n\x07\x43ompare\x12\x1a.facesvc.v1.CompareRequest\x1a\x1b.facesvc.v1.CompareResponse\x12?\n\x06Search\x12\x19.facesvc.v1.SearchRequest\x1a\x1a.facesvc.v1.SearchResponse\x12L\n\tRecognize\x12\x1c.facesvc.v1.RecognizeRequest\x1a\x1d.facesvc.v1.RecognizeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x61\x63\x65svc/v1/recognition.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x10\x44\x65tectionOptions\x12\x1b\n\x13minimum_face_pixels\x18\x01 \x01(\x02\x12\x1d\n\x15minimum_face_fraction\x18\x02 \x01(\x02\x12\x11\n\tmax_faces\x18\x03 \x01(\x05\"`\n\rDetectRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"\xaa\x01\n\x0e\x44\x65tectResponse\x12\x1f\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x10.facesvc.v1.Face\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x06 \x01(\x02\"_\n\x0c\x45mbedRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"A\n\x0c\x45mbeddedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x11\n\tembedding\x18\x02 \x03(\x02\"\xae\x01\n\rEmbedResponse\x12\'\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x18.facesvc.v1.EmbeddedFace\x12\x1a\n\x12\x65mbedding_contract\x18\x02 \x01(\t\x12\x15\n\rfaces_omitted\x18\x03 \x01(\x05\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x05 \x01(\x02\"\x97\x01\n\x0e\x43ompareRequest\x12$\n\treference\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12 \n\x05image\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\x12\x0e\n\x06policy\x18\x04 \x01(\t\"i\n\x0c\x43omparedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x10\n\x08\x64istance\x18\x03 \x01(\x02\x12\x13\n\x0bsame_person\x18\x04 \x01(\x08\"\x91\x01\n\x0f\x43ompareResponse\x12(\n\x0ereference_face\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x03(\x0b\x32\x18.facesvc.v1.ComparedFace\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\"\x9f\x01\n\rSearchRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x16\n\x0emax_candidates\x18\x04 \x01(\x05\x12-\n\x07options\x18\x05 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"X\n\x0eRecognizedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x14.facesvc.v1.Decision\"\xb4\x01\n\x0eSearchResponse\x12)\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x06 \x01(\x02\"o\n\x10RecognizeRequest\x12,\n\x07opening\x18\x01 \x01(\x0b\x32\x19.facesvc.v1.StreamOpeningH\x00\x12\"\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.FrameH\x00\x42\t\n\x07message\"\x9e\x01\n\rStreamOpening\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x16\n\x0emax_candidates\x18\x05 \x01(\x05\x12-\n\x07options\x18\x06 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"m\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05image\x18\x03 \x01(\x0b\x32\x11.facesvc.v1.Image\"u\n\x11RecognizeResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.facesvc.v1.StreamOpenedH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.facesvc.v1.FrameResultH\x00\x42\t\n\x07message\"\xa6\x01\n\x0cStreamOpened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\x12*\n\"false_positive_identification_rate\x18\x05 \x01(\x01\x12\x1a\n\x12\x65mbedding_contract\x18\x06 \x01(\t\"\xe6\x02\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdecision_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x66\x61\x63\x65s\x18\x04 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\x15\n\rfaces_omitted\x18\x05 \x01(\x05\x12\x16\n\x0e\x66rames_dropped\x18\x06 \x01(\x03\x12$\n\x07timings\x18\x07 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.facesvc.v1.ItemError\x12\r\n\x05width\x18\t \x01(\x05\x12\x0e\n\x06height\x18\n \x01(\x05\x12\x1b\n\x13minimum_face_pixels\x18\x0b \x01(\x02\x32\xe6\x02\n\x12RecognitionService\x12?\n\x06\x44\x65tect\x12\x19.facesvc.v1.DetectRequest\x1a\x1a.facesvc.v1.DetectResponse\x12<\n\x05\x45mbed\x12\x18.facesvc.v1.EmbedRequest\x1a\x19.facesvc.v1.EmbedResponse\x12\x42\n\x07\x43ompare\x12\x1a.facesvc.v1.CompareRequest\x1a\x1b.facesvc.v1.CompareResponse\x12?\n\x06Search\x12\x19.facesvc.v1.SearchRequest\x1a\x1a.facesvc.v1.SearchResponse\x12L\n\tRecognize\x12\x1c.facesvc.v1.RecognizeRequest\x1a\x1d.facesvc.v1.RecognizeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,37 +38,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTREQUEST']._serialized_start=201
   _globals['_DETECTREQUEST']._serialized_end=297
   _globals['_DETECTRESPONSE']._serialized_start=300
-  _globals['_DETECTRESPONSE']._serialized_end=441
-  _globals['_EMBEDREQUEST']._serialized_start=443
-  _globals['_EMBEDREQUEST']._serialized_end=538
-  _globals['_EMBEDDEDFACE']._serialized_start=540
-  _globals['_EMBEDDEDFACE']._serialized_end=605
-  _globals['_EMBEDRESPONSE']._serialized_start=608
-  _globals['_EMBEDRESPONSE']._serialized_end=753
-  _globals['_COMPAREREQUEST']._serialized_start=756
-  _globals['_COMPAREREQUEST']._serialized_end=907
-  _globals['_COMPAREDFACE']._serialized_start=909
-  _globals['_COMPAREDFACE']._serialized_end=1014
-  _globals['_COMPARERESPONSE']._serialized_start=1017
-  _globals['_COMPARERESPONSE']._serialized_end=1162
-  _globals['_SEARCHREQUEST']._serialized_start=1165
-  _globals['_SEARCHREQUEST']._serialized_end=1324
-  _globals['_RECOGNIZEDFACE']._serialized_start=1326
-  _globals['_RECOGNIZEDFACE']._serialized_end=1414
-  _globals['_SEARCHRESPONSE']._serialized_start=1417
-  _globals['_SEARCHRESPONSE']._serialized_end=1568
-  _globals['_RECOGNIZEREQUEST']._serialized_start=1570
-  _globals['_RECOGNIZEREQUEST']._serialized_end=1681
-  _globals['_STREAMOPENING']._serialized_start=1684
-  _globals['_STREAMOPENING']._serialized_end=1842
-  _globals['_FRAME']._serialized_start=1844
-  _globals['_FRAME']._serialized_end=1953
-  _globals['_RECOGNIZERESPONSE']._serialized_start=1955
-  _globals['_RECOGNIZERESPONSE']._serialized_end=2072
-  _globals['_STREAMOPENED']._serialized_start=2075
-  _globals['_STREAMOPENED']._serialized_end=2241
-  _globals['_FRAMERESULT']._serialized_start=2244
-  _globals['_FRAMERESULT']._serialized_end=2573
-  _globals['_RECOGNITIONSERVICE']._serialized_start=2576
-  _globals['_RECOGNITIONSERVICE']._serialized_end=2934
+  _globals['_DETECTRESPONSE']._serialized_end=470
+  _globals['_EMBEDREQUEST']._serialized_start=472
+  _globals['_EMBEDREQUEST']._serialized_end=567
+  _globals['_EMBEDDEDFACE']._serialized_start=569
+  _globals['_EMBEDDEDFACE']._serialized_end=634
+  _globals['_EMBEDRESPONSE']._serialized_start=637
+  _globals['_EMBEDRESPONSE']._serialized_end=811
+  _globals['_COMPAREREQUEST']._serialized_start=814
+  _globals['_COMPAREREQUEST']._serialized_end=965
+  _globals['_COMPAREDFACE']._serialized_start=967
+  _globals['_COMPAREDFACE']._serialized_end=1072
+  _globals['_COMPARERESPONSE']._serialized_start=1075
+  _globals['_COMPARERESPONSE']._serialized_end=1220
+  _globals['_SEARCHREQUEST']._serialized_start=1223
+  _globals['_SEARCHREQUEST']._serialized_end=1382
+  _globals['_RECOGNIZEDFACE']._serialized_start=1384
+  _globals['_RECOGNIZEDFACE']._serialized_end=1472
+  _globals['_SEARCHRESPONSE']._serialized_start=1475
+  _globals['_SEARCHRESPONSE']._serialized_end=1655
+  _globals['_RECOGNIZEREQUEST']._serialized_start=1657
+  _globals['_RECOGNIZEREQUEST']._serialized_end=1768
+  _globals['_STREAMOPENING']._serialized_start=1771
+  _globals['_STREAMOPENING']._serialized_end=1929
+  _globals['_FRAME']._serialized_start=1931
+  _globals['_FRAME']._serialized_end=2040
+  _globals['_RECOGNIZERESPONSE']._serialized_start=2042
+  _globals['_RECOGNIZERESPONSE']._serialized_end=2159
+  _globals['_STREAMOPENED']._serialized_start=2162
+  _globals['_STREAMOPENED']._serialized_end=2328
+  _globals['_FRAMERESULT']._serialized_start=2331
+  _globals['_FRAMERESULT']._serialized_end=2689
+  _globals['_RECOGNITIONSERVICE']._serialized_start=2692
+  _globals['_RECOGNITIONSERVICE']._serialized_end=3050
 # @@protoc_insertion_point(module_scope)

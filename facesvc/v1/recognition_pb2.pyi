@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DetectionOptions(_message.Message):
-    """The smallest face worth finding, and how many at most. Finding smaller ones costs time with the square."""
+    """The smallest face worth finding, and how many at most. Finding smaller ones costs time with the square, so there is a
+    bound: in a picture of 50 megapixels faces of 42 pixels are the smallest that are looked for. Answers say what it was.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,12 +93,15 @@ class DetectResponse(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     FACES_OMITTED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the picture as seen, in pixels."""
     height: _builtins.int
     """Height of the picture as seen, in pixels."""
     faces_omitted: _builtins.int
     """Faces that were found but left out because of max_faces."""
+    minimum_face_pixels: _builtins.float
+    """The smallest face that was looked for, in pixels."""
     @_builtins.property
     def faces(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Face]:
         """Largest first."""
@@ -113,10 +118,11 @@ class DetectResponse(_message.Message):
         height: _builtins.int = ...,
         faces_omitted: _builtins.int = ...,
         timings: _common_pb2.Timings | None = ...,
+        minimum_face_pixels: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "faces_omitted", b"faces_omitted", "height", b"height", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "faces_omitted", b"faces_omitted", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,10 +198,13 @@ class EmbedResponse(_message.Message):
     EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
     FACES_OMITTED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     embedding_contract: _builtins.str
     """Id of the embedding contract: model, preprocessing, alignment, dimension."""
     faces_omitted: _builtins.int
     """Faces that were found but left out because of max_faces."""
+    minimum_face_pixels: _builtins.float
+    """The smallest face that was looked for, in pixels."""
     @_builtins.property
     def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmbeddedFace]:
         """Largest first."""
@@ -211,10 +220,11 @@ class EmbedResponse(_message.Message):
         embedding_contract: _builtins.str = ...,
         faces_omitted: _builtins.int = ...,
         timings: _common_pb2.Timings | None = ...,
+        minimum_face_pixels: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_contract", b"embedding_contract", "faces", b"faces", "faces_omitted", b"faces_omitted", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_contract", b"embedding_contract", "faces", b"faces", "faces_omitted", b"faces_omitted", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,12 +429,15 @@ class SearchResponse(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     FACES_OMITTED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the picture as seen, in pixels."""
     height: _builtins.int
     """Height of the picture as seen, in pixels."""
     faces_omitted: _builtins.int
     """Faces that were found but left out because of max_faces."""
+    minimum_face_pixels: _builtins.float
+    """The smallest face that was looked for, in pixels."""
     @_builtins.property
     def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecognizedFace]:
         """Largest first."""
@@ -441,10 +454,11 @@ class SearchResponse(_message.Message):
         height: _builtins.int = ...,
         faces_omitted: _builtins.int = ...,
         timings: _common_pb2.Timings | None = ...,
+        minimum_face_pixels: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "faces_omitted", b"faces_omitted", "height", b"height", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "faces_omitted", b"faces_omitted", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -539,8 +553,8 @@ class Frame(_message.Message):
     """Chosen by the sender, comes back with the result."""
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was taken; absent means on arrival. One that is older than that of the frame before gives an ItemError with
-        reason FRAME_OUT_OF_ORDER.
+        """When it was taken; absent means on arrival. One that is older than that of the frame looked at before gives an
+        ItemError with reason FRAME_OUT_OF_ORDER, one over a minute ahead of the server's clock FRAME_FROM_THE_FUTURE.
         """
 
     @_builtins.property
@@ -652,6 +666,7 @@ class FrameResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """The sender's id of the frame."""
     faces_omitted: _builtins.int
@@ -662,6 +677,8 @@ class FrameResult(_message.Message):
     """Width of the picture as seen, in pixels."""
     height: _builtins.int
     """Height of the picture as seen, in pixels."""
+    minimum_face_pixels: _builtins.float
+    """The smallest face that was looked for, in pixels."""
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken."""
@@ -695,10 +712,11 @@ class FrameResult(_message.Message):
         error: _common_pb2.ItemError | None = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
+        minimum_face_pixels: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "error", b"error", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "error", b"error", "faces", b"faces", "faces_omitted", b"faces_omitted", "frame_id", b"frame_id", "frames_dropped", b"frames_dropped", "height", b"height", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "error", b"error", "faces", b"faces", "faces_omitted", b"faces_omitted", "frame_id", b"frame_id", "frames_dropped", b"frames_dropped", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

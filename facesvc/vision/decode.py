@@ -27,10 +27,11 @@ _JPEG_REDUCTIONS = (8, 4, 2)
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What is refused before decoding."""
+    """What is refused before decoding, and how much of the rest a detector scans, at the scale of the smallest face."""
 
     max_bytes: int = 16 << 20
     max_pixels: int = 50_000_000
+    max_scanned_pixels: int = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
 
     Raises ``ImageError``: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_ANIMATED or IMAGE_UNDECODABLE.
     """
-    if not data:
-        raise ImageError("the image is empty: send the bytes of a JPEG, PNG, WebP or BMP file", reason="IMAGE_EMPTY")
-    if len(data) > limits.max_bytes:
-        message = f"the image has {len(data):,} bytes; at most {limits.max_bytes:,} are read"
-        raise ImageError(message, reason="IMAGE_TOO_LARGE")
+    check_length(data, limits)
     header, frames = _parse_header(data)
     if header.width * header.height > limits.max_pixels:
         message = f"the image claims {header.width} x {header.height} pixels; at most {limits.max_pixels:,} are decoded"
@@ -99,6 +96,15 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     if frames > 1:
         raise ImageError(f"the image is an animation of {frames} frames: send a single one", reason="IMAGE_ANIMATED")
     return header
+
+
+def check_length(data: bytes, limits: ImageLimits) -> None:
+    """Raises ``ImageError``: IMAGE_EMPTY or IMAGE_TOO_LARGE."""
+    if not data:
+        raise ImageError("the image is empty: send the bytes of a JPEG, PNG, WebP or BMP file", reason="IMAGE_EMPTY")
+    if len(data) > limits.max_bytes:
+        message = f"the image has {len(data):,} bytes; at most {limits.max_bytes:,} are read"
+        raise ImageError(message, reason="IMAGE_TOO_LARGE")
 
 
 def _parse_header(data: bytes) -> tuple[ImageHeader, int]:

@@ -49,9 +49,9 @@ class MinimumFace:
     def __post_init__(self) -> None:
         if not 12 <= self.pixels <= 4096:
             message = f"the minimum face must be 12 to 4096 pixels, not {self.pixels}"
-            raise InputError(message, field="minimum_face_pixels")
+            raise InputError(message, field="options.minimum_face_pixels")
         if not 0 <= self.fraction <= 1:
-            raise InputError(f"must be 0 to 1, not {self.fraction}", field="minimum_face_fraction")
+            raise InputError(f"must be 0 to 1, not {self.fraction}", field="options.minimum_face_fraction")
 
     def in_frame(self, width: int, height: int) -> float:
         """Side of the smallest face in a frame of that size, in pixels."""

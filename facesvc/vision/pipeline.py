@@ -1,5 +1,6 @@
 """The straight line: bytes, pixels, faces, chips, quality, vectors."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,10 @@ from facesvc.vision.quality import Quality, assess
 # face itself is about 100 pixels wide. Larger JPEGs are decoded at a reduced size.
 _DETAIL_FOR_DETECTION = 48
 _DETAIL_FOR_EMBEDDING = 100
+# So many pixels show a group as well as more of them do; a JPEG of more is decoded at a reduced size.
+_DECODED_PIXELS = 12_500_000
+# The limit on what a detector scans counts pixels at the scale at which the smallest face is this large.
+_SCANNED_FACE = 12
 
 Clock = Callable[[], float]
 """Seconds of a clock that never goes back."""
@@ -48,13 +53,17 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What a picture shows: its full size as seen, its faces (largest first), and how many more were left out."""
+    """What a picture shows: its full size as seen, its faces (largest first), and how many more were left out.
+
+    ``minimum_face`` is the smallest that was looked for, in pixels: more than was asked for where the picture is huge.
+    """
 
     width: int
     height: int
     faces: tuple[Face, ...]
     omitted: int
     times: StageTimes
+    minimum_face: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +91,19 @@ class Pipeline:
     def _run(self, data: bytes, minimum: MinimumFace, max_faces: int, *, embed: bool) -> Analysis:
         times, started = StageTimes(), self.clock()
         header = read_header(data, self.limits)
-        minimum_face = minimum.in_frame(*header.seen_size)
+        area = header.width * header.height
+        minimum_face = max(
+            minimum.in_frame(*header.seen_size), _SCANNED_FACE * math.sqrt(area / self.limits.max_scanned_pixels)
+        )
         detail = _DETAIL_FOR_EMBEDDING if embed else _DETAIL_FOR_DETECTION
-        image = decode(data, header, detail / minimum_face)
+        image = decode(data, header, min(detail / minimum_face, math.sqrt(_DECODED_PIXELS / area)))
         decoded = self.clock()
         times.add("decode", decoded - started)
         found = self.detector.detect(image.pixels, minimum_face * image.scale)
         found.sort(key=lambda detection: detection.box.area, reverse=True)
         times.add("detect", self.clock() - decoded)
         faces = tuple(self._face(image, detection, times, embed=embed) for detection in found[:max_faces])
-        return Analysis(image.width, image.height, faces, max(0, len(found) - max_faces), times)
+        return Analysis(image.width, image.height, faces, max(0, len(found) - max_faces), times, minimum_face)
 
     def _face(self, image: Image, detection: Detection, times: StageTimes, *, embed: bool) -> Face:
         started = self.clock()

@@ -1,5 +1,6 @@
 """People come, change and go; every picture gets its verdict."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 
@@ -9,12 +10,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import pytest_asyncio
-from api.conftest import Running, Start
+from api.conftest import Running, Start, with_limits
 from api.pictures import encoded, grey
 from api.test_recognition import enrol
 from google.protobuf import field_mask_pb2
 
 from facesvc.client import CallError
+from facesvc.config import Settings
 from facesvc.v1 import common_pb2, enrollment_pb2, enrollment_pb2_grpc
 
 Stub = enrollment_pb2_grpc.EnrollmentServiceStub
@@ -158,7 +160,7 @@ async def test_people_come_in_pages(stub: Stub) -> None:
             break
     assert seen == [f"s{number}" for number in range(5)]
     for request in (
-        enrollment_pb2.ListSubjectsRequest(page_size=1001),
+        enrollment_pb2.ListSubjectsRequest(page_size=201),
         enrollment_pb2.ListSubjectsRequest(page_size=-1),
         enrollment_pb2.ListSubjectsRequest(page_token="no token"),
     ):
@@ -204,3 +206,62 @@ async def test_a_template_is_nearer_to_other_views_than_a_single_look(running: R
         (found,) = (await running.client.search(view)).faces
         gains.append(found.decision.candidates[0].similarity - float(vector @ plain))
     assert np.mean(gains) > 0
+
+
+async def test_equal_requests_at_once_create_one_person(stub: Stub) -> None:
+    request = enrollment_pb2.CreateSubjectRequest(subject=enrollment_pb2.Subject(), request_id="order 17/a {x}")
+    answers = await asyncio.gather(*(stub.CreateSubject(request) for _ in range(6)))
+    assert len({answer.subject.subject_id for answer in answers}) == 1
+
+
+async def test_expired_consent_is_an_error_of_that_picture_only(running: Running, stub: Stub, guest_png: bytes) -> None:
+    consent = enrollment_pb2.Consent(purpose="test")
+    consent.given_time.FromJsonString("2020-01-01T00:00:00Z")
+    consent.expire_time.FromJsonString("2020-02-01T00:00:00Z")
+    await enrol(running, "gone", consent=consent)
+    await enrol(running, "here")
+    call = stub.EnrollSamples()
+    image = common_pb2.Image(data=guest_png)
+    await call.write(enrollment_pb2.EnrollSamplesRequest(subject_id="gone", image=image))
+    assert (await call.read()).error.reason == "CONSENT_EXPIRED"
+    await call.write(enrollment_pb2.EnrollSamplesRequest(subject_id="here", image=image))
+    assert (await call.read()).verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED
+    await call.done_writing()
+
+
+@pytest.mark.parametrize("name", ["x" * 6000, "ü" * 3000])
+async def test_a_huge_id_gets_a_readable_error(stub: Stub, name: str) -> None:
+    mask = field_mask_pb2.FieldMask(paths=[name])
+    calls = [
+        stub.GetSubject(enrollment_pb2.GetSubjectRequest(subject_id=name)),
+        stub.GetSubject(enrollment_pb2.GetSubjectRequest(subject_id="a", collection_id=name)),
+        stub.ListSubjects(enrollment_pb2.ListSubjectsRequest(collection_id=name)),
+        stub.DeleteSample(enrollment_pb2.DeleteSampleRequest(subject_id="a", sample_id=name)),
+        stub.UpdateSubject(
+            enrollment_pb2.UpdateSubjectRequest(subject=enrollment_pb2.Subject(subject_id="a"), update_mask=mask)
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_enrolment_that_falls_silent_is_closed(start: Start, settings: Settings) -> None:
+    running = await start(with_limits(settings, enrollment_idle_timeout_seconds=0.05))
+    async with running.channel() as channel:
+        call = enrollment_pb2_grpc.EnrollmentServiceStub(channel).EnrollSamples()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert CallError(caught.value, "here").reason == "ENROLLMENT_IDLE"
+
+
+async def test_stopping_ends_an_enrolment_that_waits(running: Running, stub: Stub) -> None:
+    call = stub.EnrollSamples()
+    await call.write(enrollment_pb2.EnrollSamplesRequest(subject_id="nobody"))
+    await call.read()
+    stopping = asyncio.create_task(running.server.stop())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert CallError(caught.value, "here").reason == "SERVER_STOPPING"
+    await stopping

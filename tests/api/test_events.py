@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from api.conftest import Running, Start, Vision
+from api.conftest import Running, Start, Vision, with_limits
 from api.pictures import textured
 from api.test_recognition import enrol
 
@@ -68,7 +68,39 @@ async def test_a_reader_may_ask_for_one_zone(start: Start, vision: Vision) -> No
     await watched(events)
     await pass_by(running, "a", "lobby")
     await pass_by(running, "b", "yard")
-    assert (await watched(events)).event.match.camera_id == "b"
+    elsewhere, here = await watched(events), await watched(events)
+    assert not elsewhere.HasField("event")
+    assert elsewhere.resume_token
+    assert here.event.match.camera_id == "b"
+
+
+async def test_a_reader_may_ask_for_one_gallery(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane", PICTURE)
+    events = running.client.watch_events(collection_id="guests")
+    await watched(events)
+    await pass_by(running, "a", "")
+    assert not (await watched(events)).HasField("event")
+
+
+async def test_a_camera_that_connects_anew_is_the_same_camera(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane", PICTURE)
+    before = running.service.feed.token()
+    for _ in range(3):
+        await pass_by(running, "door", "")
+    events = running.client.watch_events(resume_token=before)
+    await watched(events)
+    assert (await watched(events)).resume_token == running.service.feed.token()
+
+
+async def test_watchers_are_limited(start: Start, vision: Vision, settings: Settings) -> None:
+    running = await start(with_limits(settings, max_watchers=1), vision)
+    first = running.client.watch_events()
+    await watched(first)
+    with pytest.raises(CallError) as caught:
+        await watched(running.client.watch_events())
+    assert caught.value.reason == "TOO_MANY_WATCHERS"
 
 
 async def test_a_reader_too_far_behind_is_told(start: Start, vision: Vision, settings: Settings) -> None:

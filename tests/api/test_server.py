@@ -8,11 +8,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+import structlog
 from api.conftest import Start, Vision
 from api.pictures import grey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from facesvc.api import status
 from facesvc.api.server import SERVICES, Server
 from facesvc.client import CallError, Client
 from facesvc.config import Settings
@@ -111,6 +113,8 @@ async def test_info_says_what_runs_and_at_which_rates(start: Start, guest_png: b
 async def test_a_bug_of_ours_is_logged_and_not_told(
     start: Start, vision: Vision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(status, "_log", log)
     running = await start(vision=vision)
 
     def broken(pixels: object, minimum_face: float) -> None:
@@ -121,14 +125,24 @@ async def test_a_bug_of_ours_is_logged_and_not_told(
         await running.client.detect(grey())
     assert caught.value.code == grpc.StatusCode.INTERNAL
     assert "secret" not in str(caught.value)
+    (call,) = log.calls
+    assert call.kwargs["incident"] in str(caught.value)
+    assert "secret" in str(call.kwargs["exc_info"])
 
 
 async def test_two_servers_do_not_share_a_port(settings: Settings) -> None:
     first, second = Server(settings), Server(settings)
     port = await first.start("127.0.0.1:0")
-    with pytest.raises(DependencyError, match="another server"):
+    with pytest.raises(DependencyError, match="cannot listen"):
         await second.start(f"127.0.0.1:{port}")
     await first.stop()
+
+
+async def test_two_servers_do_not_share_a_socket(start: Start, vision: Vision, settings: Settings) -> None:
+    running = await start(vision=vision)
+    with pytest.raises(DependencyError, match="cannot listen"):
+        await Server(settings).start(running.address)
+    assert (await running.client.server_info()).version
 
 
 def test_sigterm_closes_within_five_seconds(settings: Settings, tmp_path: Path, guest_png: bytes) -> None:

@@ -1,18 +1,21 @@
 """``Recognize``: newest frame wins, every drop is counted, and no caller harms another."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import grpc
+import numpy as np
 import pytest
 from api.conftest import Running, Start, Vision, with_limits, with_server
 from api.pictures import textured
+from api.test_recognition import enrol
 
 from facesvc.client import CallError, frame, opening
 from facesvc.config import Settings
-from facesvc.v1 import common_pb2, enrollment_pb2, recognition_pb2, recognition_pb2_grpc
+from facesvc.v1 import common_pb2, enrollment_pb2, enrollment_pb2_grpc, recognition_pb2, recognition_pb2_grpc
 
 PICTURE = textured()
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -169,12 +172,15 @@ async def test_an_impossible_time_is_told(start: Start, vision: Vision) -> None:
         ({"camera": ""}, "opening.camera_id"),
         ({"camera": "a b"}, "opening.camera_id"),
         ({"zone": "../x"}, "opening.zone"),
-        ({"collection_id": "no way"}, "collection_id"),
-        ({"max_candidates": 21}, "max_candidates"),
-        ({"options": recognition_pb2.DetectionOptions(minimum_face_pixels=5)}, "minimum_face_pixels"),
-        ({"options": recognition_pb2.DetectionOptions(minimum_face_fraction=2)}, "minimum_face_fraction"),
-        ({"options": recognition_pb2.DetectionOptions(max_faces=-1)}, "options.max_faces"),
-        ({"policy": "nonsense"}, "policy"),
+        ({"collection_id": "no way"}, "opening.collection_id"),
+        ({"max_candidates": 21}, "opening.max_candidates"),
+        ({"options": recognition_pb2.DetectionOptions(minimum_face_pixels=5)}, "opening.options.minimum_face_pixels"),
+        (
+            {"options": recognition_pb2.DetectionOptions(minimum_face_fraction=2)},
+            "opening.options.minimum_face_fraction",
+        ),
+        ({"options": recognition_pb2.DetectionOptions(max_faces=-1)}, "opening.options.max_faces"),
+        ({"policy": "nonsense"}, "opening.policy"),
     ],
 )
 async def test_a_bad_opening_names_its_field(
@@ -284,7 +290,7 @@ async def test_faces_beyond_the_limit_are_counted(start: Start, vision: Vision) 
 
 async def test_a_person_is_matched_by_one_face_of_a_frame(start: Start, vision: Vision) -> None:
     running = await start(vision=vision)
-    await _enrol(running, "jane")
+    await enrol(running, "jane", PICTURE)
     vision.faces = 3
     response = await running.client.search(PICTURE)
     outcomes = [face.decision.outcome for face in response.faces]
@@ -324,16 +330,106 @@ async def test_waiting_calls_are_limited(start: Start, vision: Vision, settings:
     await asyncio.gather(runs, *waiting)
 
 
-async def _enrol(running: Running, subject_id: str) -> None:
+async def enrol_anyway(running: Running, subject: enrollment_pb2.Subject, data: bytes) -> None:
+    """Enrol somebody, also if they look like somebody else."""
     async with running.channel() as channel:
-        from facesvc.v1 import enrollment_pb2_grpc
-
         stub = enrollment_pb2_grpc.EnrollmentServiceStub(channel)
-        subject = enrollment_pb2.Subject(subject_id=subject_id, display_name=subject_id.title())
         await stub.CreateSubject(enrollment_pb2.CreateSubjectRequest(subject=subject))
         call = stub.EnrollSamples()
-        request = enrollment_pb2.EnrollSamplesRequest(subject_id=subject_id, image=common_pb2.Image(data=PICTURE))
-        await call.write(request)
+        await call.write(
+            enrollment_pb2.EnrollSamplesRequest(
+                subject_id=subject.subject_id, image=common_pb2.Image(data=data), allow_conflict=True
+            )
+        )
         answer = await call.read()
         assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED, answer.message
         await call.done_writing()
+
+
+async def test_stopping_ends_a_stream_that_never_pauses(start: Start, vision: Vision, settings: Settings) -> None:
+    # Far longer than the test may take: a stream that only the end of the grace time ends fails it.
+    running = await start(with_server(settings, shutdown_grace_seconds=600), vision)
+    stopping: list[asyncio.Task[None]] = []
+
+    async def without_end() -> AsyncIterator[recognition_pb2.Frame]:
+        for number in itertools.count():
+            yield frame(number, PICTURE)
+
+    with pytest.raises(CallError):
+        async for _ in running.client.recognize(opening("cam"), without_end()):
+            if not stopping:
+                stopping.append(asyncio.create_task(running.server.stop()))
+    await asyncio.wait_for(stopping[0], 30)
+
+
+async def test_a_frame_from_the_future_harms_no_later_one(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open()
+        await talk.send(1, capture=datetime.now(UTC) + timedelta(days=2000))
+        assert (await talk.result()).error.reason == "FRAME_FROM_THE_FUTURE"
+        await talk.send(2, capture=datetime.now(UTC))
+        assert not (await talk.result()).HasField("error")
+
+
+async def test_a_frame_over_the_limit_is_told_and_the_stream_goes_on(
+    start: Start, vision: Vision, settings: Settings
+) -> None:
+    running = await start(with_limits(settings, max_image_bytes=200_000), vision)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open()
+        await talk.send(1, bytes(200_001))
+        assert (await talk.result()).error.reason == "IMAGE_TOO_LARGE"
+        await talk.send(2)
+        assert not (await talk.result()).HasField("error")
+
+
+async def test_a_decision_about_an_old_picture_has_expired(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open()
+        await talk.send(1, capture=T0)
+        (face,) = (await talk.result()).faces
+    assert face.decision.expire_time.ToDatetime(UTC) < face.decision.decision_time.ToDatetime(UTC)
+
+
+async def test_candidates_are_cut_to_what_was_asked_for(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    for number in range(3):
+        vector = np.zeros(128, np.float32)
+        vector[number] = 1
+        vision.vector = vector
+        await enrol(running, f"person-{number}", textured(number))
+    for wanted in (1, 2):
+        (face,) = (await running.client.search(PICTURE, max_candidates=wanted)).faces
+        assert len(face.decision.candidates) == wanted
+
+
+async def test_two_people_as_alike_are_ambiguous(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    near, other = np.zeros(128, np.float32), np.zeros(128, np.float32)
+    near[:2], other[0], other[2] = (0.98, 0.2), 0.98, 0.2
+    for name, vector in (("ann", near), ("bea", other)):
+        vision.vector = vector / np.linalg.norm(vector)
+        subject = enrollment_pb2.Subject(subject_id=name)
+        await enrol_anyway(running, subject, textured(ord(name[0])))
+    vision.vector = np.eye(128, dtype=np.float32)[0]
+    (face,) = (await running.client.search(PICTURE)).faces
+    assert face.decision.outcome == common_pb2.OUTCOME_AMBIGUOUS
+    assert not face.decision.HasField("subject")
+
+
+async def test_a_worker_is_free_only_when_its_thread_is(start: Start, vision: Vision, settings: Settings) -> None:
+    running = await start(with_server(settings, workers=1), vision)
+    vision.gate.clear()
+    leaver = asyncio.create_task(running.client.detect(PICTURE))
+    await reached(vision)
+    leaver.cancel()
+    waiter = asyncio.create_task(running.client.detect(PICTURE))
+    await settle(running)
+    assert running.service.workers._permits.locked()
+    vision.gate.set()
+    await waiter

@@ -35,6 +35,7 @@ async def test_a_closed_mailbox_delivers_what_waits_and_then_ends() -> None:
     mailbox.close()
     assert await mailbox.ready()
     assert mailbox.take().item == 1
+    mailbox.put(2)
     assert not await mailbox.ready()
 
 

@@ -57,7 +57,13 @@ def test_a_face_gets_the_outcome_of_its_row(evidence: Evidence, outcome: Outcome
 def test_a_decision_knows_its_times_and_expires() -> None:
     (decision,) = decided(face(("a", 0.95)))
     assert decision.capture_time == T0
-    assert decision.expire_time - decision.decision_time == POLICY.lifetime
+    assert decision.decision_time > T0
+    assert decision.expire_time - decision.capture_time == POLICY.lifetime
+
+
+def test_a_picture_from_the_future_buys_no_time() -> None:
+    (decision,) = decide([face()], POLICY, capture_time=T0 + timedelta(hours=1), now=T0, new_id=lambda: "x")
+    assert decision.expire_time == T0 + POLICY.lifetime
 
 
 def test_the_best_face_keeps_the_name() -> None:

@@ -13,29 +13,37 @@ def at(seconds: float) -> datetime:
 
 def test_somebody_who_stays_arrives_once() -> None:
     sightings = Sightings(timedelta(seconds=10))
-    assert [sightings.arrives("jane", at(second)) for second in range(30)] == [True] + [False] * 29
+    assert [sightings.arrives("cam", "default", "jane", at(second)) for second in range(30)] == [True] + [False] * 29
 
 
 def test_somebody_who_was_away_arrives_again() -> None:
     sightings = Sightings(timedelta(seconds=10))
-    assert sightings.arrives("jane", at(0))
-    assert not sightings.arrives("jane", at(9))
-    assert not sightings.arrives("jane", at(18))
-    assert sightings.arrives("jane", at(28))
+    assert sightings.arrives("cam", "default", "jane", at(0))
+    assert not sightings.arrives("cam", "default", "jane", at(9))
+    assert not sightings.arrives("cam", "default", "jane", at(18))
+    assert sightings.arrives("cam", "default", "jane", at(28))
 
 
 def test_people_do_not_disturb_each_other() -> None:
     sightings = Sightings(timedelta(seconds=10))
-    assert sightings.arrives("jane", at(0))
-    assert sightings.arrives("joe", at(5))
-    assert not sightings.arrives("jane", at(9))
-    assert not sightings.arrives("joe", at(14))
-    assert not sightings.arrives("jane", at(18))
-    assert sightings.arrives("joe", at(24))
+    assert sightings.arrives("cam", "default", "jane", at(0))
+    assert sightings.arrives("cam", "default", "joe", at(5))
+    assert not sightings.arrives("cam", "default", "jane", at(9))
+    assert not sightings.arrives("cam", "default", "joe", at(14))
+    assert not sightings.arrives("cam", "default", "jane", at(18))
+    assert sightings.arrives("cam", "default", "joe", at(24))
 
 
 def test_those_who_left_are_forgotten() -> None:
     sightings = Sightings(timedelta(seconds=10))
     for number in range(1000):
-        sightings.arrives(f"visitor-{number}", at(number))
+        sightings.arrives("cam", "default", f"visitor-{number}", at(number))
     assert len(sightings._last_seen) <= 10
+
+
+def test_each_camera_and_each_gallery_has_its_own() -> None:
+    sightings = Sightings(timedelta(seconds=10))
+    assert sightings.arrives("door", "default", "jane", at(0))
+    assert sightings.arrives("yard", "default", "jane", at(1))
+    assert sightings.arrives("door", "guests", "jane", at(2))
+    assert not sightings.arrives("door", "default", "jane", at(3))

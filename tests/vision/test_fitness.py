@@ -27,7 +27,7 @@ def face(
 
 
 def analysis(*faces: Face) -> Analysis:
-    return Analysis(1000, 1000, faces, 0, StageTimes())
+    return Analysis(1000, 1000, faces, 0, StageTimes(), 40.0)
 
 
 def test_nobody() -> None:

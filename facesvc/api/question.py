@@ -1,0 +1,96 @@
+"""What a request asks for, parsed: which faces of a picture, whose, and decided how."""
+
+from dataclasses import dataclass
+
+from facesvc.api import convert
+from facesvc.api.service import Service
+from facesvc.errors import ImageError, InputError
+from facesvc.gallery.records import check_id
+from facesvc.stream.recognizer import Question
+from facesvc.v1 import common_pb2, recognition_pb2
+from facesvc.vision.decode import check_length
+from facesvc.vision.detection import MinimumFace
+from facesvc.vision.pipeline import Analysis
+
+MAX_CANDIDATES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is looked for in a single picture."""
+
+    service: Service
+    minimum_face: MinimumFace
+    max_faces: int
+
+    @classmethod
+    def parse(cls, service: Service, options: recognition_pb2.DetectionOptions) -> "Look":
+        """From the options of a request. Raises ``InputError``."""
+        return cls(
+            service,
+            convert.minimum_face(options, default_minimum_face(service)),
+            convert.max_faces(options, service.settings.limits.max_faces),
+        )
+
+    async def analyse(
+        self, arrival: float, data: bytes, *, embed: bool, field: str = "image.data"
+    ) -> tuple[Analysis, common_pb2.Timings]:
+        """The faces of a picture, and where the time since ``arrival`` went. ``ImageError`` names ``field``."""
+        check_size(self.service, data, field)
+        pipeline = self.service.pipeline
+        stage = pipeline.embed if embed else pipeline.detect
+
+        def work() -> tuple[float, Analysis]:
+            return pipeline.clock(), stage(data, self.minimum_face, self.max_faces)
+
+        try:
+            begun, analysis = await self.service.workers.run(work)
+        except ImageError as error:
+            raise ImageError(error.message, field=field, reason=error.reason) from error
+        return analysis, convert.timings(analysis.times, begun - arrival, pipeline.clock() - arrival)
+
+
+def default_minimum_face(service: Service) -> MinimumFace:
+    """What the settings say of the smallest face."""
+    detection = service.settings.detection
+    return MinimumFace(detection.minimum_face_pixels, detection.minimum_face_fraction)
+
+
+def parse_question(
+    service: Service, request: recognition_pb2.SearchRequest | recognition_pb2.StreamOpening, path: str = ""
+) -> Question:
+    """What a request asks of every picture.
+
+    Raises ``InputError``, whose field begins with ``path``, and what ``Policies.get`` does.
+    """
+    try:
+        return _parse_question(service, request)
+    except InputError as error:
+        error.field = path + error.field
+        raise
+
+
+def _parse_question(
+    service: Service, request: recognition_pb2.SearchRequest | recognition_pb2.StreamOpening
+) -> Question:
+    if not 0 <= request.max_candidates <= MAX_CANDIDATES:
+        message = f"must be 0 to {MAX_CANDIDATES}, not {request.max_candidates}"
+        raise InputError(message, field="max_candidates")
+    if request.collection_id:
+        check_id(request.collection_id, "collection_id")
+    look = Look.parse(service, request.options)
+    return Question(
+        request.collection_id or convert.DEFAULT_COLLECTION,
+        service.policies.get(request.policy),
+        request.max_candidates or 1,
+        look.minimum_face,
+        look.max_faces,
+    )
+
+
+def check_size(service: Service, data: bytes, field: str) -> None:
+    """Refuse a picture that is too large before it waits for a worker. Raises ``ImageError`` naming ``field``."""
+    try:
+        check_length(data, service.pipeline.limits)
+    except ImageError as error:
+        raise ImageError(error.message, field=field, reason=error.reason) from error

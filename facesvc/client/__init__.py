@@ -1,0 +1,25 @@
+"""The Python SDK: ``Client`` for plain code, ``AsyncClient`` for asyncio; both typed, both context managers.
+
+    with Client("127.0.0.1:50051") as client:
+        for face in client.search(open("door.jpg", "rb").read()).faces:
+            print(face.decision.subject.display_name)
+
+Both have the same methods with the same arguments; they take plain values and return the messages of ``facesvc.v1``.
+
+- A call that fails raises ``CallError``, which carries the reason that the server gave.
+- Calls wait at most ``timeout_s``; streams have no limit.
+- What the frames or samples that a caller feeds to a stream raise, is raised where its answers are read.
+- A stream ends on the server too when its reader leaves. ``async for`` leaves a little later than its ``break``; who
+  cannot wait for that closes the stream, best by ``async with contextlib.aclosing(client.watch_events()) as events``.
+
+Reading order, which is the import order: ``errors`` (what went wrong, and whose iterator it was), ``requests`` (the
+messages that are sent), ``connection`` (where to, and how), ``sync`` and ``aio`` (the two clients).
+"""
+
+from facesvc.client.aio import AsyncClient
+from facesvc.client.connection import DEFAULT_ADDRESS
+from facesvc.client.errors import CallError
+from facesvc.client.requests import frame, image, opening, sample
+from facesvc.client.sync import Client
+
+__all__ = ["DEFAULT_ADDRESS", "AsyncClient", "CallError", "Client", "frame", "image", "opening", "sample"]

@@ -1,0 +1,14 @@
+"""Where the server is, unless said otherwise, and how a channel to it is set."""
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+# How long a call may take, and how long the models may take to load, unless said otherwise.
+DEFAULT_TIMEOUT_S = 30.0
+OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.keepalive_time_ms", 30_000),
+    # A box comes back from a restart within seconds; gRPC would wait for up to two minutes between attempts.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The server is in this office: a proxy for the web is not the way to it.
+    ("grpc.enable_http_proxy", 0),
+)
