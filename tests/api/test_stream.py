@@ -355,10 +355,13 @@ async def test_stopping_ends_a_stream_that_never_pauses(start: Start, vision: Vi
         for number in itertools.count():
             yield frame(number, PICTURE)
 
-    with pytest.raises(CallError):
+    async def watch() -> None:
         async for _ in running.client.recognize(opening("cam"), without_end()):
             if not stopping:
                 stopping.append(asyncio.create_task(running.server.stop()))
+
+    with pytest.raises(CallError):
+        await watch()
     await asyncio.wait_for(stopping[0], 30)
 
 
