@@ -10,8 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from facesvc import config
 from facesvc.cli.demo_camera import Person, Scene, Shot, film
 from facesvc.cli.demo_report import Report
+from facesvc.cli.local_server import _as_environment
 from facesvc.v1 import common_pb2, recognition_pb2
 from facesvc.vision.decode import ImageLimits, decode, read_header
 
@@ -86,3 +88,12 @@ def test_a_person_is_where_the_camera_put_them() -> None:
         (person,) = taken.people
         assert abs(columns.mean() - person.x) < 2
         assert abs(rows.mean() - person.y) < 2
+
+
+def test_the_demos_server_runs_under_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "facesvc.toml"
+    path.write_text("[server]\nworkers = 1\n[limits]\nmax_faces = 3\n[policies.lobby]\nmargin = 0.02\n")
+    settings = config.load(path)
+    for name, value in _as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert config.load() == settings

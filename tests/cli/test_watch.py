@@ -1,5 +1,6 @@
 """``facesvc watch``: live events, also across a broken connection and a restart of the server."""
 
+import itertools
 import signal
 import socket
 import threading
@@ -22,11 +23,16 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_PAUSES_S", (0.01,) * 200)
 
 
-def see_ana(client: Client, faces: dict[str, Path], collection: str, zone: str = "lobby") -> None:
-    """Ana comes into view of a camera: one event."""
-    opened = opening("door-1", zone=zone, collection_id=collection)
+CAMERAS = (f"door-{number}" for number in itertools.count())
+
+
+def see_ana(client: Client, faces: dict[str, Path], collection: str, zone: str = "lobby") -> str:
+    """Ana comes into view of a camera that has not seen her yet: one event. Returns the camera's id."""
+    camera_id = next(CAMERAS)
+    opened = opening(camera_id, zone=zone, collection_id=collection)
     (result,) = client.recognize(opened, [frame(0, faces["Ana"].read_bytes())])
     assert result.faces[0].decision.HasField("subject")
+    return camera_id
 
 
 def place(client: Client) -> str:
@@ -61,13 +67,13 @@ def after_first(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], No
 
 def test_an_event_is_a_line(facesvc: Facesvc, client: Client, known: str, faces: dict[str, Path]) -> None:
     token = place(client)
-    see_ana(client, faces, known)
+    camera_id = see_ana(client, faces, known)
 
     result = facesvc("watch", "--resume-token", token, "--limit", "1", "--collection", known)
 
     (line,) = result.out.splitlines()
     date, time, *rest, similarity = line.split()
-    assert (len(date), len(time), rest) == (10, 8, ["Ana", "door-1", "lobby"])
+    assert (len(date), len(time), rest) == (10, 8, ["Ana", camera_id, "lobby"])
     assert 0.9 < float(similarity) <= 1.0
     assert result.status == 0
 
@@ -76,7 +82,7 @@ def test_an_event_as_json_says_how_to_go_on(
     facesvc: Facesvc, client: Client, known: str, faces: dict[str, Path]
 ) -> None:
     token = place(client)
-    see_ana(client, faces, known, "north")
+    camera_id = see_ana(client, faces, known, "north")
     see_ana(client, faces, known, "south")
     watch_one = ("watch", "--limit", "1", "--collection", known, "--json", "--resume-token")
 
@@ -84,7 +90,7 @@ def test_an_event_as_json_says_how_to_go_on(
     second = facesvc(*watch_one, first["resume_token"]).json
 
     assert (first["zone"], second["zone"]) == ("north", "south")
-    assert (first["subject_id"], first["display_name"], first["camera_id"]) == ("ana", "Ana", "door-1")
+    assert (first["subject_id"], first["display_name"], first["camera_id"]) == ("ana", "Ana", camera_id)
     assert first["external_ids"] == {"card_number": "card-Ana"}
     assert first["event_time"] < first["expire_time"]
     assert first["decision_id"] != second["decision_id"]
