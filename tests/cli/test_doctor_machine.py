@@ -147,9 +147,8 @@ def test_a_port_that_is_served(settings: Settings, grpc_port: int) -> None:
     assert "is served: a gRPC server answers" in finding.found
 
 
-@pytest.mark.parametrize("address", ["50051", "localhost:", "localhost:http", "localhost:65536", "192.0.2.1:50051"])
-def test_an_address_that_cannot_be_had(settings: Settings, address: str) -> None:
-    finding = doctor_machine.port(listening_at(settings, address))
+def test_an_address_that_cannot_be_had(settings: Settings) -> None:
+    finding = doctor_machine.port(listening_at(settings, "192.0.2.1:50051"))
     assert finding.level is Level.ERROR
     assert "server.listen" in finding.advice
 

@@ -168,7 +168,7 @@ def test_a_minimum_by_share_is_one_of_the_picture_as_seen(pipeline: Pipeline, gr
 def test_a_minimum_out_of_range_is_refused(pixels: float, fraction: float) -> None:
     with pytest.raises(InputError) as refused:
         MinimumFace(pixels, fraction)
-    assert refused.value.field == ("minimum_face_fraction" if pixels == 40 else "minimum_face_pixels")
+    assert refused.value.field == f"options.minimum_face_{'fraction' if pixels == 40 else 'pixels'}"
 
 
 def test_a_template_is_the_embedders(pipeline: Pipeline, embedded: Analysis, group_jpeg: bytes, models: Models) -> None:
@@ -179,3 +179,20 @@ def test_a_template_is_the_embedders(pipeline: Pipeline, embedded: Analysis, gro
     np.testing.assert_array_equal(template, expected)
     assert face.vector is not None
     assert float(template @ face.vector) > 0.95
+
+
+def test_a_huge_picture_is_scanned_for_larger_faces_only(models: Models) -> None:
+    pixels = np.full((1500, 2000, 3), 120, np.uint8)
+    limits = ImageLimits(max_scanned_pixels=100_000)
+    data = jpeg(pixels)
+
+    class Watcher:
+        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+            scanned = pixels.shape[0] * pixels.shape[1] * (12 / minimum_face) ** 2
+            assert scanned <= limits.max_scanned_pixels * 1.01
+            return []
+
+    analysis = Pipeline(Watcher(), models.embedder, limits, Clock()).detect(data, MinimumFace(12), 32)
+    assert analysis.minimum_face == pytest.approx(12 * (2000 * 1500 / limits.max_scanned_pixels) ** 0.5)
+    small = Pipeline(Watcher(), models.embedder, ImageLimits(), Clock()).detect(data, MinimumFace(30), 32)
+    assert small.minimum_face == 30
