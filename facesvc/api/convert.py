@@ -18,8 +18,9 @@ from facesvc.vision.pipeline import Analysis, Face, StageTimes
 from facesvc.vision.quality import Quality
 
 DEFAULT_COLLECTION = "default"
-# gRPC carries a status in headers, of which all together may have 8 KB.
+# gRPC carries a status in headers, of which all together may have 8 KB; there a letter beyond ASCII takes up to twelve.
 _MAX_MESSAGE = 1000
+_MAX_MESSAGE_BEYOND_ASCII = 160
 
 _OUTCOMES = {outcome: common_pb2.Outcome.Value(f"OUTCOME_{outcome.value}") for outcome in Outcome}
 
@@ -73,7 +74,8 @@ def item_error(error: FacesvcError) -> common_pb2.ItemError:
 
 def shortened(message: str) -> str:
     """A message as long as a status can carry; it may repeat what the caller sent."""
-    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
+    most = _MAX_MESSAGE if message.isascii() else _MAX_MESSAGE_BEYOND_ASCII
+    return message if len(message) <= most else f"{message[:most]}..."
 
 
 def box(record: Box, width: float = 1.0, height: float = 1.0) -> common_pb2.BoundingBox:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -119,8 +120,8 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         service = self._lobby.service
         timeout_s = service.settings.limits.enrollment_idle_timeout_seconds
         with service.enrollments.admitted():
-            while request := await self._lobby.next_message(requests, timeout_s, "ENROLLMENT_IDLE"):
-                yield await service.workers.run_next(lambda: _Enrolment(service, request), _Enrolment.answer)
+            while (request := await self._lobby.next_message(requests, timeout_s, "ENROLLMENT_IDLE")) is not None:
+                yield await service.workers.run_next(partial(_Enrolment, service, request), _Enrolment.answer)
 
 
 def _new_subject_id(request_id: str) -> str:

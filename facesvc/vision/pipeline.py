@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from facesvc.vision.decode import Image, ImageLimits, decode, read_header
+from facesvc.vision.decode import Image, ImageHeader, ImageLimits, decode, read_header
 from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.embed import Embedder
 from facesvc.vision.quality import Quality, assess
@@ -85,8 +85,9 @@ class Pipeline:
 
     def template(self, data: bytes, detection: Detection) -> Floats:
         """The gallery vector of one face that ``embed`` found in the same bytes: a mean over jittered chips."""
-        image = decode(data, read_header(data, self.limits))
-        return self.embedder.embed_template(image.pixels, detection.landmarks)
+        header = read_header(data, self.limits)
+        image = decode(data, header, _largest_scale(header))
+        return self.embedder.embed_template(image.pixels, detection.scaled(image.scale).landmarks)
 
     def _run(self, data: bytes, minimum: MinimumFace, max_faces: int, *, embed: bool) -> Analysis:
         times, started = StageTimes(), self.clock()
@@ -96,7 +97,7 @@ class Pipeline:
             minimum.in_frame(*header.seen_size), _SCANNED_FACE * math.sqrt(area / self.limits.max_scanned_pixels)
         )
         detail = _DETAIL_FOR_EMBEDDING if embed else _DETAIL_FOR_DETECTION
-        image = decode(data, header, min(detail / minimum_face, math.sqrt(_DECODED_PIXELS / area)))
+        image = decode(data, header, min(detail / minimum_face, _largest_scale(header)))
         decoded = self.clock()
         times.add("decode", decoded - started)
         found = self.detector.detect(image.pixels, minimum_face * image.scale)
@@ -117,3 +118,8 @@ class Pipeline:
         if embed:
             times.add("embed", self.clock() - assessed)
         return Face(detection.scaled(1 / image.scale), quality, vector)
+
+
+def _largest_scale(header: ImageHeader) -> float:
+    """The scale at which a picture has as many pixels as are worth decoding."""
+    return math.sqrt(_DECODED_PIXELS / (header.width * header.height))
