@@ -53,7 +53,9 @@ class Database:
         self._lock = RLock()
         _make_private(path)
         with self._translated():
-            self._connection = sqlite3.connect(path, busy_timeout_s, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._configure()
             except BaseException:

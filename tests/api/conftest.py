@@ -107,13 +107,14 @@ async def start(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
             address = f"unix:{tmp_path}/socket"
             server = Server(settings)
             await server.start(address)
+            stack.push_async_callback(server.stop)
             service = await asyncio.to_thread(app.load_service, settings)
             stack.callback(service.gallery.close)
             stack.callback(service.workers.close)
+            stack.push_async_callback(server.stop)
             if vision is not None:
                 stack.callback(vision.gate.set)
                 service = with_vision(service, vision)
-            stack.push_async_callback(server.stop)
             await server.open(service)
             client = AsyncClient(address)
             stack.push_async_callback(client.close)
