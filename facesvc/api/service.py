@@ -90,6 +90,7 @@ class Lobby:
         """From now on calls are turned away, and those who are there for long are asked to leave."""
         self._closing.set()
         if self._service is not None:
+            self._service.workers.drain()
             self._service.streams.close()
             self._service.feed.close()
 

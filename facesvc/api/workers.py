@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from facesvc.errors import ExhaustedError
+from facesvc.errors import ExhaustedError, UnavailableError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,6 +18,7 @@ class Workers:
         self.count = count
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._draining = False
         self._permits = asyncio.Semaphore(count)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
 
@@ -46,7 +47,15 @@ class Workers:
             raise
         return await self._start(lambda: function(job))
 
+    def drain(self) -> None:
+        """Finish what runs and begin nothing more: whoever waits is turned away."""
+        self._draining = True
+
     async def _start(self, call: Callable[[], R]) -> R:
+        """Run ``call`` under a permit that the caller has acquired."""
+        if self._draining:
+            self._permits.release()
+            raise UnavailableError("the server is stopping: come again in a moment", reason="SERVER_STOPPING")
         loop = asyncio.get_running_loop()
 
         def release(_: Future[R]) -> None:

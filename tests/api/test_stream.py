@@ -436,3 +436,21 @@ async def test_a_worker_is_free_only_when_its_thread_is(start: Start, vision: Vi
     assert running.service.workers._permits.locked()
     vision.gate.set()
     await waiter
+
+
+async def test_stopping_turns_away_who_waits_for_a_worker(start: Start, vision: Vision, settings: Settings) -> None:
+    running = await start(with_server(settings, workers=1), vision)
+    vision.gate.clear()
+    runs = asyncio.create_task(running.client.detect(PICTURE))
+    await reached(vision)
+    waits = asyncio.create_task(running.client.detect(PICTURE))
+    await settle(running)
+    stopping = asyncio.create_task(running.server.stop())
+    while not running.service.workers._draining:
+        await asyncio.sleep(0)
+    vision.gate.set()
+    assert len((await runs).faces) == 1
+    with pytest.raises(CallError) as caught:
+        await waits
+    assert caught.value.reason == "SERVER_STOPPING"
+    await stopping
