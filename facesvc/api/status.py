@@ -36,6 +36,9 @@ _CODES: tuple[tuple[type[errors.FacesvcError], int], ...] = (
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in the type stubs only
 
+# What a caller may know of a failure beside us, by its reason; paths and the like stay in the log.
+_TOLD = {"DISK_FULL": "the server's disk is full: nothing was stored, searching goes on; free space on the box"}
+
 _log = structlog.get_logger(__name__)
 
 
@@ -52,9 +55,10 @@ def status_of(error: Exception) -> status_pb2.Status:
     incident = str(ULID())
     _log.error("call failed", incident=incident, exc_info=error)
     dependency = isinstance(error, errors.DependencyError)
-    message = f"the server failed; its log says more under incident {incident}"
+    reason = error.reason if isinstance(error, errors.FacesvcError) else "INTERNAL"
+    message = f"{_TOLD.get(reason, 'the server failed')}; its log says more under incident {incident}"
     info = error_details_pb2.ErrorInfo(
-        reason=error.reason if isinstance(error, errors.FacesvcError) else "INTERNAL",
+        reason=reason,
         domain=DOMAIN,
         metadata={"incident": incident},
     )

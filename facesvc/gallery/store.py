@@ -212,10 +212,6 @@ class Store:
                 raise AlreadyExistsError(f"there already is a sample {sample.sample_id}", field="sample.sample_id")
             return self._database.execute(_INSERT_SAMPLE, rows.sample_to_row(sample))
 
-    def get_sample(self, collection_id: str, subject_id: str, sample_id: str) -> Sample:
-        """The sample, or ``NotFoundError``."""
-        return self._find_sample(collection_id, subject_id, sample_id)[1]
-
     def list_samples(self, collection_id: str, subject_id: str) -> list[Sample]:
         """The samples of a subject, oldest first; ``NotFoundError`` without the subject."""
         self.get_subject(collection_id, subject_id)
