@@ -77,7 +77,8 @@ class LimitSettings(_Section):
 class ModelSettings(_Section):
     """``[models]``: which pack, and where packs are kept."""
 
-    pack: str = "default"
+    pack: str = ""
+    """Empty: the one chosen by ``facesvc models use``, else ``default``."""
     cache_dir: Path = Path(platformdirs.user_cache_dir("facesvc"))
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     strict_providers: bool = False

@@ -18,20 +18,24 @@ MAY_IMPORT = {
     "gallery": {"errors"},
     "stream": {"errors", "vision", "gallery"},
     "events": {"errors"},
-    "api": {"errors", "config", "models", "vision", "gallery", "stream", "events", "v1"},
-    "app": {"errors", "config", "models", "vision", "gallery", "stream", "events", "api"},
+    "engine": {"errors", "config", "models", "vision"},
+    "api": {"errors", "config", "engine", "models", "vision", "gallery", "stream", "events", "v1"},
+    "app": {"errors", "config", "models", "vision", "gallery", "stream", "events", "engine", "api"},
     "client": {"v1"},
-    "cli": {"errors", "config", "models", "vision", "gallery", "client", "app", "v1"},
+    "cli": {"errors", "config", "models", "vision", "gallery", "client", "engine", "app", "v1"},
     "__main__": {"cli"},
 }
 # Who alone may import a package.
 ONLY_IMPORTERS = {
-    "onnxruntime": {"models/runtime.py"},
+    "onnxruntime": {"models/runtime.py", "models/quantizer_program.py"},
     "faiss": {"gallery/index.py"},
     "sqlite3": {"gallery/sqlite.py"},
+    "cryptography": {"gallery/crypto.py"},
     "grpc": {"api", "client"},
+    "insightface": {"models/insightface_program.py"},
+    "httpx": {"models/download.py"},
 }
-NEVER_IMPORTED = {"tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "insightface"}
+NEVER_IMPORTED = {"tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models"}
 
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "v1" not in path.relative_to(PACKAGE).parts)
 

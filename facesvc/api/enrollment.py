@@ -202,7 +202,7 @@ class _Enrolment:
         )
         conflict_at = None if request.allow_conflict else service.policies.calibration.similarity_at(rate)
         try:
-            service.gallery.add_sample(sample, conflict_at, now)
+            service.gallery.add_sample(sample, conflict_at, now, contract_id=service.pack.contract_id)
         except IdentityConflictError as error:
             response = _response(enrollment_pb2.ENROLLMENT_VERDICT_IDENTITY_CONFLICT, error.message, analysis, face)
             response.conflict.subject_id = error.subject_id

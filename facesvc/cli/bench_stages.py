@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ulid import ULID
 
-from facesvc import app
+from facesvc import app, engine
 from facesvc.cli.samples import GROUP, sample_picture
 from facesvc.config import Settings
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
@@ -81,8 +81,8 @@ def _lines(path: str) -> list[str]:
 def measure(settings: Settings, rounds: int) -> list[StageResult]:
     """Every stage on the bundled group picture, ``rounds`` times in turn."""
     stopwatch = _Stopwatch()
-    models = app.load_models(settings, stopwatch.before)
-    limits = app.image_limits(settings)
+    models = engine.load_models(settings, stopwatch.before)
+    limits = engine.image_limits(settings)
     data = sample_picture(GROUP)
     image = decode(data, read_header(data, limits))
     faces = models.detector.detect(image.pixels, MINIMUM_FACE)
@@ -98,7 +98,9 @@ def measure(settings: Settings, rounds: int) -> list[StageResult]:
             "align a face": lambda: models.embedder.align(image.pixels, faces[0].landmarks),
             "quality of a face": lambda: assess(faces[0], chip, 1.0),
             "embed a face": lambda: models.embedder.embed(chip),
-            f"search {_SUBJECTS} people": lambda: gallery.search("bench", vector[None], 2, app.now()),
+            f"search {_SUBJECTS} people": lambda: gallery.search(
+                contract.contract_id, "bench", vector[None], 2, app.now()
+            ),
         }
         results = _in_turn(stages, rounds, stopwatch)
         gallery.close()
@@ -147,4 +149,5 @@ def _fill(gallery: Gallery, dimension: int) -> None:
             ),
             None,
             now,
+            contract_id=gallery.contract.contract_id,
         )

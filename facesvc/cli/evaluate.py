@@ -9,12 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from facesvc.app import image_limits, load_models
 from facesvc.cli.console import Json, err, out, print_json, settings_of
 from facesvc.cli.evaluation import Evaluation, Identification, Look, figures, looks
 from facesvc.cli.evaluation_plot import check_plottable, draw
 from facesvc.cli.lfw import Photo, Protocol, read_protocol
 from facesvc.config import Settings
+from facesvc.engine import image_limits, load_models
 from facesvc.vision.detection import MinimumFace
 from facesvc.vision.scores import OperatingPoint
 

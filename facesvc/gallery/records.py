@@ -85,6 +85,9 @@ class EmbeddingContract:
         if not 1 <= self.dimension <= MAX_DIMENSION:
             raise InputError(f"dimension {self.dimension} is not within 1 to {MAX_DIMENSION}", field="dimension")
 
+    def __str__(self) -> str:
+        return f"{self.contract_id} ({self.dimension} values)"
+
     def check(self, vectors: Floats, name: str) -> None:
         """An ``InputError`` unless ``vectors`` is (N, dimension) float32 and each row has unit length; N may be 0."""
         _check_unit(vectors, name)
@@ -165,14 +168,15 @@ class Subject:
 class Sample:
     """One template of one face.
 
-    ``vector`` is (D,) float32 of unit length, kept as a read-only copy; ``quality`` is 0 (useless) to 1;
+    ``vector`` is (D,) float32 of unit length, kept as a read-only copy; None, which only the store hands out, says that
+    there is none under the gallery's contract, so that no search compares with it. ``quality`` is 0 (useless) to 1;
     ``image_sha256`` is the digest of the image as it was sent.
     """
 
     sample_id: str
     collection_id: str
     subject_id: str
-    vector: Floats
+    vector: Floats | None
     quality: float
     source: str
     image_sha256: bytes
@@ -182,7 +186,6 @@ class Sample:
         _check_ulid(self.sample_id, "sample.sample_id")
         check_id(self.collection_id, "sample.collection_id")
         check_id(self.subject_id, "sample.subject_id")
-        _check_unit(self.vector[None], "sample.vector")
         if not 0.0 <= self.quality <= 1.0:
             raise InputError(f"sample.quality {self.quality} is not within 0 to 1", field="sample.quality")
         check_text(self.source, "sample.source")
@@ -190,9 +193,18 @@ class Sample:
             message = f"sample.image_sha256 has {len(self.image_sha256)} bytes, a SHA-256 has {SHA256_SIZE}"
             raise InputError(message, field="sample.image_sha256")
         check_time(self.create_time, "sample.create_time")
-        vector = self.vector.copy()
-        vector.flags.writeable = False
-        object.__setattr__(self, "vector", vector)
+        if self.vector is not None:
+            _check_unit(self.vector[None], "sample.vector")
+            vector = self.vector.copy()
+            vector.flags.writeable = False
+            object.__setattr__(self, "vector", vector)
+
+    def checked_vector(self, contract: EmbeddingContract) -> Floats:
+        """The vector; an ``InputError`` unless there is one, of the dimension of ``contract``."""
+        if self.vector is None:
+            raise InputError("sample.vector is missing", field="sample.vector")
+        contract.check(self.vector[None], "sample.vector")
+        return self.vector
 
 
 def _check_ulid(value: str, name: str) -> None:
@@ -202,6 +214,15 @@ def _check_ulid(value: str, name: str) -> None:
         canonical = ""
     if value != canonical:
         raise InputError(f"{name} {value[:64]!a} is not a ULID (26 capitals and digits)", field=name)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleName:
+    """Which sample, whatever is known of it."""
+
+    collection_id: str
+    subject_id: str
+    sample_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,18 +48,19 @@ class Roster:
         del self._subjects[subject_id]
 
     def add_sample(self, row_id: int, sample: Sample) -> None:
-        """Makes a sample of a subject that is here visible to searches."""
+        """Makes a sample, with a vector, of a subject that is here visible to searches."""
+        assert sample.vector is not None  # the callers have looked
         self._index.add(np.array([row_id], np.int64), sample.vector[None])
         self._owners[row_id] = _Owner(sample.subject_id, sample.sample_id)
 
     def drop_sample(self, row_id: int) -> None:
-        """Removes one sample."""
+        """Removes one sample; one that is not here is passed over."""
         self._drop([row_id])
 
     def _drop(self, row_ids: list[int]) -> None:
         self._index.remove(np.array(row_ids, np.int64))
         for row_id in row_ids:
-            del self._owners[row_id]
+            self._owners.pop(row_id, None)
 
     def search(self, vector: Floats, limit: int, accept: Callable[[Subject], bool]) -> list[Candidate]:
         """The ``limit`` subjects most similar to ``vector`` (D,) among those that ``accept`` lets pass, best first.

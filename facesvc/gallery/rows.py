@@ -24,9 +24,10 @@ SELECT_SUBJECT = """
              WHERE samples.collection_id = subjects.collection_id AND samples.subject_id = subjects.subject_id)
       FROM subjects
 """
+# Named parameter ``contract_id``: under which the vector is, NULL where there is none.
 SELECT_SAMPLE = """
-    SELECT row_id, sample_id, collection_id, subject_id, vector, quality, source, image_sha256, create_time
-      FROM samples
+    SELECT samples.row_id, sample_id, collection_id, subject_id, vector, quality, source, image_sha256, create_time
+      FROM samples LEFT JOIN vectors ON vectors.row_id = samples.row_id AND vectors.contract_id = :contract_id
 """
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,12 +102,11 @@ def _consent_from_row(purpose: str | None, given_time: int | None, expire_time: 
 
 
 def sample_to_row(sample: Sample) -> dict[str, object]:
-    """The columns of ``samples`` but ``row_id``, for named parameters."""
+    """The columns of ``samples`` but ``row_id``, for named parameters; the vector has a table of its own."""
     return {
         "sample_id": sample.sample_id,
         "collection_id": sample.collection_id,
         "subject_id": sample.subject_id,
-        "vector": to_blob(sample.vector),
         "quality": sample.quality,
         "source": sample.source,
         "image_sha256": sample.image_sha256,
@@ -122,7 +122,7 @@ def sample_from_row(row: Row) -> tuple[int, Sample]:
             sample_id=sample_id,
             collection_id=collection_id,
             subject_id=subject_id,
-            vector=from_blob(vector),
+            vector=None if vector is None else from_blob(vector),
             quality=quality,
             source=source,
             image_sha256=image_sha256,

@@ -14,8 +14,8 @@ from facesvc.errors import PreconditionError
 
 
 @dataclass(frozen=True, slots=True)
-class Migration:
-    """A named step of the schema and its statements."""
+class Step:
+    """A named migration of the schema and its statements."""
 
     name: str
     statements: tuple[str, ...]
@@ -28,7 +28,7 @@ MIGRATIONS_TABLE = """
     ) STRICT
 """
 
-# One row: what the vectors of this gallery are. No two contracts ever share a file.
+# One row: what the vectors of this gallery are.
 _META = """
     CREATE TABLE meta (
         singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
@@ -94,10 +94,79 @@ _RECEIPTS = """
     ) STRICT
 """
 
-MIGRATIONS = (Migration("0001_gallery", (_META, _SUBJECTS, _SAMPLES, _REQUESTS, _REQUESTS_OF_SUBJECT, _RECEIPTS)),)
+# Every contract that some vector was made under. A gallery had one, its dimension in ``meta``.
+_CONTRACTS = """
+    CREATE TABLE contracts (
+        contract_id TEXT PRIMARY KEY,
+        dimension INTEGER NOT NULL
+    ) STRICT
+"""
+_KNOWN_CONTRACT = "INSERT INTO contracts SELECT contract_id, dimension FROM meta"
+
+# One row: the contract that searches use, the one before it (to go back to), and since when.
+_META_OF_CONTRACTS = """
+    CREATE TABLE meta_of_contracts (
+        singleton INTEGER PRIMARY KEY CHECK (singleton = 1),
+        contract_id TEXT NOT NULL REFERENCES contracts,
+        previous_contract_id TEXT REFERENCES contracts,
+        create_time INTEGER NOT NULL,
+        switch_time INTEGER NOT NULL
+    ) STRICT
+"""
+_KNOWN_META = """
+    INSERT INTO meta_of_contracts
+    SELECT singleton, contract_id, NULL, create_time, create_time FROM meta
+"""
+
+# A sample has at most one vector under each contract. The key begins with the sample, which serves the cascade.
+_VECTORS = """
+    CREATE TABLE vectors (
+        row_id INTEGER NOT NULL REFERENCES samples ON DELETE CASCADE,
+        contract_id TEXT NOT NULL REFERENCES contracts,
+        vector BLOB NOT NULL,
+        PRIMARY KEY (row_id, contract_id)
+    ) STRICT
+"""
+_KNOWN_VECTORS = "INSERT INTO vectors SELECT row_id, contract_id, vector FROM samples, meta ORDER BY row_id"
+
+# What sealed the crops, and something that it sealed, by which a wrong key is noticed.
+_KEYS = """
+    CREATE TABLE keys (
+        key_id TEXT PRIMARY KEY,
+        sealed_check BLOB NOT NULL,
+        create_time INTEGER NOT NULL
+    ) STRICT
+"""
+_CROPS = """
+    CREATE TABLE crops (
+        row_id INTEGER PRIMARY KEY REFERENCES samples ON DELETE CASCADE,
+        key_id TEXT NOT NULL REFERENCES keys,
+        sealed BLOB NOT NULL
+    ) STRICT
+"""
+
+MIGRATIONS = (
+    Step("0001_gallery", (_META, _SUBJECTS, _SAMPLES, _REQUESTS, _REQUESTS_OF_SUBJECT, _RECEIPTS)),
+    Step(
+        "0002_contracts",
+        (
+            _CONTRACTS,
+            _KNOWN_CONTRACT,
+            _VECTORS,
+            _KNOWN_VECTORS,
+            "ALTER TABLE samples DROP COLUMN vector",
+            _META_OF_CONTRACTS,
+            _KNOWN_META,
+            "DROP TABLE meta",
+            "ALTER TABLE meta_of_contracts RENAME TO meta",
+            _KEYS,
+            _CROPS,
+        ),
+    ),
+)
 
 
-def pending(applied: Iterable[str], path: Path) -> list[Migration]:
+def pending(applied: Iterable[str], path: Path) -> list[Step]:
     """The migrations that are still to be applied, in order, to the database at ``path``.
 
     Raises ``PreconditionError`` where one of ``applied`` is unknown here.

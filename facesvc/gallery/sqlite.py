@@ -84,8 +84,12 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside happens or nothing does, and no other thread comes between."""
+        """All inside happens or nothing does, and no other thread comes between; one within another is part of it."""
         with self._lock, self._translated():
+            nested = self._connection.in_transaction  # by this thread, because it has the lock
+            if nested:
+                yield
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

@@ -12,15 +12,16 @@ from typing import Self
 
 from ulid import ULID
 
-from facesvc.errors import AlreadyExistsError, ContractMismatchError, InputError, NotFoundError
+from facesvc.errors import AlreadyExistsError, InputError, NotFoundError
 from facesvc.gallery import rows
+from facesvc.gallery.contracts import Contracts
+from facesvc.gallery.crops import Crops
+from facesvc.gallery.crypto import Vault
 from facesvc.gallery.records import EmbeddingContract, ErasureReceipt, Sample, Subject, check_text
 from facesvc.gallery.sqlite import Database
 
 MAX_PAGE_SIZE = 1000
 UPDATABLE = frozenset({"display_name", "external_ids", "metadata", "consent", "enabled"})
-
-_BATCH = 128  # samples per statement while all are read; bounds how long the others wait
 
 _INSERT_SUBJECT = """
     INSERT INTO subjects VALUES (
@@ -36,14 +37,16 @@ _UPDATE_SUBJECT = """
 """
 _INSERT_SAMPLE = """
     INSERT INTO samples (
-        sample_id, collection_id, subject_id, vector, quality, source, image_sha256, create_time)
+        sample_id, collection_id, subject_id, quality, source, image_sha256, create_time)
     VALUES (
-        :sample_id, :collection_id, :subject_id, :vector, :quality, :source, :image_sha256, :create_time)
+        :sample_id, :collection_id, :subject_id, :quality, :source, :image_sha256, :create_time)
 """
 _INSERT_RECEIPT = "INSERT INTO receipts VALUES (:receipt_id, :collection_id, :subject_id, :sample_ids, :erase_time)"
 _DELETE_SUBJECT = "DELETE FROM subjects WHERE collection_id = ? AND subject_id = ?"
 _SAMPLE_IDS = "SELECT sample_id FROM samples WHERE collection_id = ? AND subject_id = ? ORDER BY row_id"
 _SAME_IMAGE = "SELECT sample_id FROM samples WHERE collection_id = ? AND subject_id = ? AND image_sha256 = ?"
+_ROW_ID = "SELECT row_id FROM samples WHERE collection_id = ? AND subject_id = ? AND sample_id = ?"
+_SAMPLES_OF_SUBJECT = " WHERE collection_id = :collection_id AND subject_id = :subject_id ORDER BY samples.row_id"
 _OF_SUBJECT = " WHERE collection_id = ? AND subject_id = ?"
 _PAGE = """
     WHERE collection_id = :collection_id AND subject_id > :after
@@ -70,21 +73,30 @@ class DuplicateImageError(InputError):
 class Store:
     """Subjects, samples, and receipts of what was erased. Every method may be called from any thread."""
 
-    def __init__(self, database: Database, contract: EmbeddingContract) -> None:
-        self.contract = contract
+    def __init__(self, database: Database, contract: EmbeddingContract, vault: Vault | None) -> None:
+        self.contracts = Contracts(database, contract)
+        self.crops = Crops(database, vault)
         self._database = database
 
     @classmethod
-    def open(cls, path: Path, contract: EmbeddingContract, now: datetime, busy_timeout_s: float = 5.0) -> Self:
+    def open(
+        cls,
+        path: Path,
+        contract: EmbeddingContract,
+        now: datetime,
+        vault: Vault | None = None,
+        busy_timeout_s: float = 5.0,
+    ) -> Self:
         """The store at ``path``, made or brought up to date where needed.
 
-        Raises ``ContractMismatchError`` where its vectors were made under another contract, ``PreconditionError``
-        where a newer facesvc wrote it, and ``DependencyError`` where the file cannot be used.
+        Raises as ``Contracts.settle`` and ``Crops.check_key``, ``PreconditionError`` where a newer facesvc wrote it,
+        and ``DependencyError`` where the file cannot be used.
         """
-        store = cls(Database(path, busy_timeout_s), contract)
+        store = cls(Database(path, busy_timeout_s), contract, vault)
         try:
             store._database.migrate(now)
-            store._settle_contract(now)
+            store.crops.check_key()
+            store.contracts.settle(now)
         except BaseException:
             store.close()
             raise
@@ -93,19 +105,6 @@ class Store:
     def close(self) -> None:
         """Lets go of the file; closing twice is allowed."""
         self._database.close()
-
-    def _settle_contract(self, now: datetime) -> None:
-        wanted = (self.contract.contract_id, self.contract.dimension)
-        with self._database.transaction():
-            found = self._database.select("SELECT contract_id, dimension FROM meta")
-            if not found:
-                self._database.execute("INSERT INTO meta VALUES (1, ?, ?, ?)", (*wanted, rows.to_microseconds(now)))
-            elif found[0] != wanted:
-                raise ContractMismatchError(
-                    f"the gallery {self._database.path} holds vectors of {found[0][0]} ({found[0][1]} values), but the"
-                    f" loaded models make {wanted[0]} ({wanted[1]} values); load the pack that it was made with, or"
-                    " migrate it to the new one"
-                )
 
     def create_subject(self, subject: Subject, request_id: str = "") -> Subject:
         """The subject as stored; where the same ``request_id`` has created it before, the one that is there.
@@ -196,13 +195,14 @@ class Store:
             raise NotFoundError(f"there is no receipt {receipt_id!a}", field="receipt_id")
         return rows.receipt_from_row(found[0])
 
-    def add_sample(self, sample: Sample) -> int:
-        """Stores a sample; its row id, never given out before.
+    def add_sample(self, sample: Sample, crop: bytes | None = None) -> int:
+        """Stores a sample, its vector under the current contract, and its crop, sealed; a row id never given before.
 
-        Raises ``NotFoundError`` without its subject, ``DuplicateImageError`` where the subject has this image, and
-        ``InputError`` for a vector of another dimension.
+        Raises ``NotFoundError`` without its subject, ``DuplicateImageError`` where the subject has this image,
+        ``InputError`` for a vector of another dimension, and as ``Crops.put``.
         """
-        self.contract.check(sample.vector[None], "sample.vector")
+        contract = self.contracts.current
+        vector = sample.checked_vector(contract)
         key = (sample.collection_id, sample.subject_id)
         with self._database.transaction():
             self.get_subject(*key)
@@ -210,29 +210,31 @@ class Store:
                 raise DuplicateImageError(sample.subject_id, found[0][0])
             if self._database.select("SELECT 1 FROM samples WHERE sample_id = ?", (sample.sample_id,)):
                 raise AlreadyExistsError(f"there already is a sample {sample.sample_id}", field="sample.sample_id")
-            return self._database.execute(_INSERT_SAMPLE, rows.sample_to_row(sample))
+            row_id = self._database.execute(_INSERT_SAMPLE, rows.sample_to_row(sample))
+            self.contracts.put(contract.contract_id, {row_id: vector})
+            if crop is not None:
+                self.crops.put(row_id, sample, crop)
+        return row_id
 
     def list_samples(self, collection_id: str, subject_id: str) -> list[Sample]:
         """The samples of a subject, oldest first; ``NotFoundError`` without the subject."""
         self.get_subject(collection_id, subject_id)
-        sql = rows.SELECT_SAMPLE + _OF_SUBJECT + " ORDER BY row_id"
-        return [rows.sample_from_row(row)[1] for row in self._database.select(sql, (collection_id, subject_id))]
+        sql = rows.SELECT_SAMPLE + _SAMPLES_OF_SUBJECT
+        names = {"collection_id": collection_id, "subject_id": subject_id}
+        found = self._database.select(sql, names | {"contract_id": self.contracts.current.contract_id})
+        return [rows.sample_from_row(row)[1] for row in found]
 
     def delete_sample(self, collection_id: str, subject_id: str, sample_id: str) -> int:
         """Removes a sample for good; the row id that it had."""
         with self._database.transaction():
-            row_id, _ = self._find_sample(collection_id, subject_id, sample_id)
+            found = self._database.select(_ROW_ID, (collection_id, subject_id, sample_id))
+            if not found:
+                message = f"subject {subject_id!a} of collection {collection_id!a} has no sample {sample_id!a}"
+                raise NotFoundError(message, field="sample_id")
+            [(row_id,)] = found
             self._database.execute("DELETE FROM samples WHERE row_id = ?", (row_id,))
         self._database.forget()
-        return row_id
-
-    def _find_sample(self, collection_id: str, subject_id: str, sample_id: str) -> tuple[int, Sample]:
-        sql = rows.SELECT_SAMPLE + _OF_SUBJECT + " AND sample_id = ?"
-        found = self._database.select(sql, (collection_id, subject_id, sample_id))
-        if not found:
-            message = f"subject {subject_id!a} of collection {collection_id!a} has no sample {sample_id!a}"
-            raise NotFoundError(message, field="sample_id")
-        return rows.sample_from_row(found[0])
+        return int(row_id)
 
     def collections(self) -> dict[str, tuple[int, int]]:
         """Every collection that has subjects: how many subjects and how many samples."""
@@ -242,10 +244,3 @@ class Store:
         """Everybody, by collection and id."""
         everybody = self._database.select(rows.SELECT_SUBJECT + " ORDER BY collection_id, subject_id")
         return map(rows.subject_from_row, everybody)
-
-    def samples(self) -> Iterator[tuple[int, Sample]]:
-        """Every sample with its row id, in the order in which they were added."""
-        sql, last = rows.SELECT_SAMPLE + " WHERE row_id > ? ORDER BY row_id LIMIT ?", 0
-        while batch := self._database.select(sql, (last, _BATCH)):
-            yield from map(rows.sample_from_row, batch)
-            last = batch[-1][0]

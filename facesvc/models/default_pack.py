@@ -27,6 +27,7 @@ from facesvc.models.packs import (
     StoredFile,
     dump_manifest,
     load_manifest,
+    stored,
     verify,
 )
 
@@ -60,6 +61,7 @@ DETECTOR = DetectorSpec(
     files={role: f"{role}.onnx" for role in ("pnet", "rnet", "onet")},
     mean=(127.5, 127.5, 127.5),
     std=128.0,
+    colour_order="RGB",
 )
 EMBEDDER = EmbedderSpec(
     file="embedder.onnx",
@@ -154,12 +156,12 @@ def _pack(folder: Path, files: tuple[StoredFile, ...]) -> Pack:
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every file of the pack; the manifest comes last."""
-    stored = []
+    files = []
     for role, weights in {role: _weights(source) for role, source in SOURCES.items()}.items():
         name, graph = f"{role}.onnx", _converted(role, weights)
-        stored.append(StoredFile(name, hashlib.sha256(graph).hexdigest(), len(graph)))
+        files.append(stored(name, graph))
         yield name, graph
-    yield MANIFEST, dump_manifest(_pack(folder, tuple(stored)))
+    yield MANIFEST, dump_manifest(_pack(folder, tuple(files)))
 
 
 def _weights(source: Source) -> bytes:

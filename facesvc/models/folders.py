@@ -40,11 +40,11 @@ def clear_leftovers(folder: Path) -> None:
         _remove(*_siblings(folder))
 
 
-def publish(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+def publish(folder: Path, files: Iterable[tuple[str, bytes]], *, keep: bool = False) -> None:
     """Puts a folder with these files (name, content) in place of what is there; call it with the lock held.
 
-    Raises ``DependencyError`` for a disk that is full or read-only, and then, as with any exception that ``files``
-    raises, nothing has changed.
+    With ``keep`` what was there becomes the ``previous`` one. Raises ``DependencyError`` for a disk that is full or
+    read-only, and then, as with any exception that ``files`` raises, nothing has changed.
     """
     new, old = _siblings(folder)
     try:
@@ -61,10 +61,35 @@ def publish(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
                 folder.rename(old)
             new.rename(folder)
             _sync(folder.parent)
+            if keep and old.exists():
+                _remove(previous(folder))
+                old.rename(previous(folder))
             _remove(old)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def previous(folder: Path) -> Path:
+    """Where the content that ``folder`` had before is kept."""
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def swap(folder: Path) -> None:
+    """Exchanges ``folder`` and the previous one; call it with the lock held. Raises ``DependencyError``."""
+    _, old = _siblings(folder)
+    with _blaming(folder.parent):
+        folder.rename(old)
+        previous(folder).rename(folder)
+        old.rename(previous(folder))
+        _sync(folder.parent)
+
+
+def remove(folder: Path) -> None:
+    """Removes ``folder`` and the previous one; call it with the lock held. Raises ``DependencyError``."""
+    with _blaming(folder.parent):
+        _remove(*_siblings(folder), previous(folder), folder)
+        _sync(folder.parent)
 
 
 def _siblings(folder: Path) -> tuple[Path, Path]:

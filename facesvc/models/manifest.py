@@ -74,6 +74,13 @@ class Fields:
         for at, value in enumerate(self._get(name, list)):
             yield Fields(value, f"{name}[{at}]")
 
+    def words(self, name: str) -> tuple[str, ...]:
+        """A list of strings."""
+        values = self._get(name, list)
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{name!r} in {self._where} holds something else than strings")
+        return tuple(values)
+
     def texts(self, name: str) -> dict[str, str]:
         """An object whose values are strings, none empty."""
         within = self.object(name)

@@ -1,6 +1,7 @@
 """A pack: a folder of graphs with a manifest that says what they are, where they came from and what they expect."""
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from pathlib import Path
 from facesvc.errors import WeightsError
 from facesvc.models import manifest
 from facesvc.models.calibration import Calibration, OperatingPoint
+from facesvc.models.chunks import CHUNK_BYTES, hashes
 
 MANIFEST = "manifest.json"
-FORMAT = 1
-DETECTOR_ROLES = {"mtcnn": ("pnet", "rnet", "onet")}
+FORMAT = 2
+DETECTOR_ROLES = {"mtcnn": ("pnet", "rnet", "onet"), "scrfd": ("detector",), "yunet": ("detector",)}
 """The graphs that a detector of each family consists of."""
+COLOUR_ORDERS = ("RGB", "BGR")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -39,31 +42,49 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of the pack, by its plain name."""
+    """A file of the pack, by its plain name; ``chunks`` are the SHA-256 of each of its parts (see ``chunks``)."""
 
     name: str
     sha256: str
     size_bytes: int
+    chunks: tuple[str, ...]
 
     def __post_init__(self) -> None:
         _check(_PLAIN_NAME.fullmatch(self.name), f"{self.name!r} is not a plain file name")
-        _check(_SHA256.fullmatch(self.sha256), f"{self.sha256!r} is not a SHA-256")
+        for sha256 in (self.sha256, *self.chunks):
+            _check(_SHA256.fullmatch(sha256), f"{sha256!r} is not a SHA-256")
+        expected = -(-self.size_bytes // CHUNK_BYTES)
+        _check(len(self.chunks) == expected, f"{self.name} has {len(self.chunks)} chunks, not {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """That somebody accepted a licence: its name, the SHA-256 of its text, and when (RFC 3339)."""
+
+    licence: str
+    text_sha256: str
+    time: str
+
+    def __post_init__(self) -> None:
+        _check(_SHA256.fullmatch(self.text_sha256), f"{self.text_sha256!r} is not a SHA-256")
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """A detector: its family, a file for each role, and what is done to RGB pixels: less ``mean``, over ``std``."""
+    """A detector: its family, a file for each role, and its input: ``colour_order``, less ``mean``, over ``std``."""
 
     family: str
     files: Mapping[str, str]
     mean: Rgb
     std: float
+    colour_order: str
 
     def __post_init__(self) -> None:
         _check(self.family in DETECTOR_ROLES, f"there is no detector family {self.family!r}")
         roles = DETECTOR_ROLES[self.family]
         _check(sorted(self.files) == sorted(roles), f"a detector of {self.family} has the files {', '.join(roles)}")
         _check(self.std > 0, f"a std of {self.std}")
+        _check(self.colour_order in COLOUR_ORDERS, f"there is no colour order {self.colour_order!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +105,7 @@ class EmbedderSpec:
     def __post_init__(self) -> None:
         _check(16 <= self.side <= 1024, f"a chip of {self.side} pixels")
         _check(self.std > 0, f"a std of {self.std}")
-        _check(self.colour_order in ("RGB", "BGR"), f"there is no colour order {self.colour_order!r}")
+        _check(self.colour_order in COLOUR_ORDERS, f"there is no colour order {self.colour_order!r}")
         _check(len(self.template) == 5, f"a template of {len(self.template)} points")
         inside = all(0 <= value <= self.side for point in self.template for value in point)
         _check(inside, "the template reaches beyond the chip")
@@ -103,6 +124,7 @@ class Pack:
     detector: DetectorSpec
     embedder: EmbedderSpec
     calibration: Calibration
+    acceptances: tuple[Acceptance, ...] = ()
 
     def __post_init__(self) -> None:
         _check(_PLAIN_NAME.fullmatch(self.name), f"{self.name!r} is not a plain name")
@@ -127,13 +149,44 @@ def dump_manifest(pack: Pack) -> bytes:
     return json.dumps(fields, indent=1).encode()
 
 
+def stored(name: str, content: bytes) -> StoredFile:
+    """The record of a file with this content."""
+    return StoredFile(name, hashlib.sha256(content).hexdigest(), len(content), hashes(io.BytesIO(content)))
+
+
+def contract_of(detector: DetectorSpec, embedder: EmbedderSpec, files: tuple[StoredFile, ...], dimension: int) -> str:
+    """The embedding contract of a pack whose graphs are used as they came: a hash over all that makes vectors.
+
+    The detector belongs to it because its landmarks decide what a chip shows.
+    """
+    sha256 = {file.name: file.sha256 for file in files}
+    parts = {
+        "detector": [detector.family, detector.mean, detector.std, detector.colour_order],
+        "detector weights": {role: sha256[name] for role, name in detector.files.items()},
+        "embedder": [embedder.side, embedder.mean, embedder.std, embedder.colour_order, embedder.template],
+        "embedder weights": sha256[embedder.file],
+        "normalisation": "unit length",
+    }
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return f"{detector.family}-{dimension}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def is_manifest(folder: Path) -> bool:
+    """Whether ``folder`` has a manifest of facesvc; other projects call theirs by the same name."""
+    try:
+        return "contract_id" in json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def load_manifest(folder: Path) -> Pack:
     """The pack in ``folder``, from its manifest alone. Raises ``WeightsError`` that names what is wrong with it."""
     try:
         return _pack(folder, manifest.read(folder / MANIFEST))
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"{folder / MANIFEST} cannot be used: {error}; `facesvc models build` writes the pack anew"
+            f"{folder / MANIFEST} cannot be used: {error}; `facesvc models build` writes the default pack anew, any"
+            " other must be added or pulled again"
         ) from error
 
 
@@ -176,18 +229,28 @@ def _pack(folder: Path, fields: manifest.Fields) -> Pack:
             for source in fields.objects("sources")
         ),
         files=tuple(
-            StoredFile(file.text("name"), file.text("sha256"), file.integer("size_bytes"))
+            StoredFile(file.text("name"), file.text("sha256"), file.integer("size_bytes"), file.words("chunks"))
             for file in fields.objects("files")
         ),
         detector=_detector(fields.object("detector")),
         embedder=_embedder(fields.object("embedder")),
-        calibration=_calibration(fields.object("calibration")),
+        calibration=read_calibration(fields.object("calibration")),
+        acceptances=tuple(
+            Acceptance(*(acceptance.text(name) for name in ("licence", "text_sha256", "time")))
+            for acceptance in fields.objects("acceptances")
+        ),
     )
 
 
 def _detector(fields: manifest.Fields) -> DetectorSpec:
     red, green, blue = fields.numbers("mean", 3)
-    return DetectorSpec(fields.text("family"), fields.texts("files"), (red, green, blue), fields.number("std"))
+    return DetectorSpec(
+        family=fields.text("family"),
+        files=fields.texts("files"),
+        mean=(red, green, blue),
+        std=fields.number("std"),
+        colour_order=fields.text("colour_order"),
+    )
 
 
 def _embedder(fields: manifest.Fields) -> EmbedderSpec:
@@ -202,6 +265,7 @@ def _embedder(fields: manifest.Fields) -> EmbedderSpec:
     )
 
 
-def _calibration(fields: manifest.Fields) -> Calibration:
+def read_calibration(fields: manifest.Fields) -> Calibration:
+    """The calibration that ``fields`` hold. Raises ``ValueError``."""
     points = tuple(OperatingPoint(*row) for row in fields.rows("points", 3))
     return Calibration(points, fields.integer("impostor_pairs"), fields.text("source"))

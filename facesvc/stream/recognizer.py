@@ -45,6 +45,7 @@ class Recognizer:
 
     pipeline: Pipeline
     gallery: Gallery
+    contract_id: str  # of the pipeline's vectors
     now: Callable[[], datetime]
     new_id: Callable[[], str]
 
@@ -62,5 +63,5 @@ class Recognizer:
             return []
         vectors = np.stack([face.vector for face in analysis.faces if face.vector is not None])
         limit = max(_NEEDED_CANDIDATES, question.max_candidates)
-        found = self.gallery.search(question.collection_id, vectors, limit, self.now())
+        found = self.gallery.search(self.contract_id, question.collection_id, vectors, limit, self.now())
         return [Evidence(face.quality, candidates) for face, candidates in zip(analysis.faces, found, strict=True)]

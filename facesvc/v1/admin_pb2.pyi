@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MigrationStage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MigrationStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MigrationStage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MIGRATION_STAGE_UNSPECIFIED: _MigrationStage.ValueType  # 0
+    """Not used."""
+    MIGRATION_STAGE_LOADING: _MigrationStage.ValueType  # 1
+    """The pack is being loaded."""
+    MIGRATION_STAGE_EMBEDDING: _MigrationStage.ValueType  # 2
+    """Crops are being embedded."""
+    MIGRATION_STAGE_CHECKING: _MigrationStage.ValueType  # 3
+    """Everybody is looked for among all others by the crops."""
+    MIGRATION_STAGE_SWITCHED: _MigrationStage.ValueType  # 4
+    """The new pack is in use."""
+
+class MigrationStage(_MigrationStage, metaclass=_MigrationStageEnumTypeWrapper):
+    """What a migration is doing."""
+
+MIGRATION_STAGE_UNSPECIFIED: MigrationStage.ValueType  # 0
+"""Not used."""
+MIGRATION_STAGE_LOADING: MigrationStage.ValueType  # 1
+"""The pack is being loaded."""
+MIGRATION_STAGE_EMBEDDING: MigrationStage.ValueType  # 2
+"""Crops are being embedded."""
+MIGRATION_STAGE_CHECKING: MigrationStage.ValueType  # 3
+"""Everybody is looked for among all others by the crops."""
+MIGRATION_STAGE_SWITCHED: MigrationStage.ValueType  # 4
+"""The new pack is in use."""
+Global___MigrationStage: _TypeAlias = MigrationStage  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
@@ -48,19 +81,37 @@ class ModelPack(_message.Message):
     DIMENSION_FIELD_NUMBER: _builtins.int
     LICENSES_FIELD_NUMBER: _builtins.int
     EXECUTION_PROVIDERS_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    CALIBRATION_SOURCE_FIELD_NUMBER: _builtins.int
+    IMPOSTOR_PAIRS_FIELD_NUMBER: _builtins.int
+    EMBEDDED_SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     embedding_contract: _builtins.str
     """Id of the embedding contract."""
     dimension: _builtins.int
     """Values of an embedding."""
+    active: _builtins.bool
+    """Whether it is the one in use."""
+    size_bytes: _builtins.int
+    """Bytes of its files."""
+    calibration_source: _builtins.str
+    """Where its calibration comes from; empty for none."""
+    impostor_pairs: _builtins.int
+    """Comparisons of two different people that stand behind the calibration."""
+    embedded_sample_count: _builtins.int
+    """Samples that have a vector under its contract."""
+    problem: _builtins.str
+    """Why it cannot be used, in words; empty for a whole one."""
     @_builtins.property
     def licenses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Licences of its parts."""
 
     @_builtins.property
     def execution_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Execution providers that really run it."""
+        """Execution providers that really run it; empty for a pack that is not loaded."""
 
     def __init__(
         self,
@@ -70,10 +121,16 @@ class ModelPack(_message.Message):
         dimension: _builtins.int = ...,
         licenses: _abc.Iterable[_builtins.str] | None = ...,
         execution_providers: _abc.Iterable[_builtins.str] | None = ...,
+        active: _builtins.bool = ...,
+        size_bytes: _builtins.int = ...,
+        calibration_source: _builtins.str = ...,
+        impostor_pairs: _builtins.int = ...,
+        embedded_sample_count: _builtins.int = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "embedding_contract", b"embedding_contract", "execution_providers", b"execution_providers", "licenses", b"licenses", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "calibration_source", b"calibration_source", "dimension", b"dimension", "embedded_sample_count", b"embedded_sample_count", "embedding_contract", b"embedding_contract", "execution_providers", b"execution_providers", "impostor_pairs", b"impostor_pairs", "licenses", b"licenses", "name", b"name", "problem", b"problem", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -94,6 +151,10 @@ class PolicyInfo(_message.Message):
     FALSE_POSITIVE_IDENTIFICATION_RATE_FIELD_NUMBER: _builtins.int
     MARGIN_FIELD_NUMBER: _builtins.int
     DECISION_LIFETIME_FIELD_NUMBER: _builtins.int
+    CALIBRATION_SOURCE_FIELD_NUMBER: _builtins.int
+    IMPOSTOR_PAIRS_FIELD_NUMBER: _builtins.int
+    FALSE_MATCH_RATE_UPPER_BOUND_FIELD_NUMBER: _builtins.int
+    EXTRAPOLATED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     available: _builtins.bool
@@ -110,6 +171,14 @@ class PolicyInfo(_message.Message):
     """The chance that a stranger is given some name, with as many people as the largest collection holds now."""
     margin: _builtins.float
     """Two candidates closer than this are AMBIGUOUS."""
+    calibration_source: _builtins.str
+    """The measurement that the threshold was taken from; empty for none."""
+    impostor_pairs: _builtins.int
+    """Comparisons of two different people that stand behind it."""
+    false_match_rate_upper_bound: _builtins.float
+    """95 % upper bound of the real rate of false matches, as far as that measurement tells; 0 where there is none."""
+    extrapolated: _builtins.bool
+    """Whether the rate lies beyond what was measured and the threshold was extrapolated, as the settings allow."""
     @_builtins.property
     def decision_lifetime(self) -> _duration_pb2.Duration:
         """How long a decision is good for."""
@@ -126,10 +195,14 @@ class PolicyInfo(_message.Message):
         false_positive_identification_rate: _builtins.float = ...,
         margin: _builtins.float = ...,
         decision_lifetime: _duration_pb2.Duration | None = ...,
+        calibration_source: _builtins.str = ...,
+        impostor_pairs: _builtins.int = ...,
+        false_match_rate_upper_bound: _builtins.float = ...,
+        extrapolated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision_lifetime", b"decision_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "decision_lifetime", b"decision_lifetime", "false_match_rate", b"false_match_rate", "false_positive_identification_rate", b"false_positive_identification_rate", "margin", b"margin", "name", b"name", "threshold", b"threshold", "true_match_rate", b"true_match_rate", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "calibration_source", b"calibration_source", "decision_lifetime", b"decision_lifetime", "extrapolated", b"extrapolated", "false_match_rate", b"false_match_rate", "false_match_rate_upper_bound", b"false_match_rate_upper_bound", "false_positive_identification_rate", b"false_positive_identification_rate", "impostor_pairs", b"impostor_pairs", "margin", b"margin", "name", b"name", "threshold", b"threshold", "true_match_rate", b"true_match_rate", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,20 +430,58 @@ class MigrateGalleryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
+    SKIP_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the pack."""
+    """Name of the pack; empty, with rollback, the one before."""
+    rollback: _builtins.bool
+    """Change back to the pack that was in use before the last migration. Those who were enrolled since are embedded first."""
+    skip_missing: _builtins.bool
+    """Change even though samples have neither a vector nor a crop: their people are not recognised until enrolled again."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        rollback: _builtins.bool = ...,
+        skip_missing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rollback", b"rollback", "skip_missing", b"skip_missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MigrateGalleryRequest: _TypeAlias = MigrateGalleryRequest  # noqa: Y015
+
+@_typing.final
+class MissingSample(_message.Message):
+    """A sample without a crop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """The gallery."""
+    subject_id: _builtins.str
+    """The person, who must be enrolled again."""
+    sample_id: _builtins.str
+    """The sample."""
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "sample_id", b"sample_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingSample: _TypeAlias = MissingSample  # noqa: Y015
 
 @_typing.final
 class MigrateGalleryResponse(_message.Message):
@@ -380,19 +491,39 @@ class MigrateGalleryResponse(_message.Message):
 
     DONE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    RANK_ONE_FIELD_NUMBER: _builtins.int
+    MODEL_PACK_FIELD_NUMBER: _builtins.int
     done_count: _builtins.int
-    """Samples done."""
+    """Samples done in this stage."""
     total_count: _builtins.int
-    """Samples in all."""
+    """Samples to be done in this stage."""
+    stage: Global___MigrationStage.ValueType
+    """What is being done."""
+    rank_one: _builtins.float
+    """The share of crops whose own person comes first among all, with SWITCHED."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___MissingSample]:
+        """Samples that cannot be embedded again, with the first message of EMBEDDING and with the last of all; at most 1000."""
+
+    @_builtins.property
+    def model_pack(self) -> Global___ModelPack:
+        """The pack in use, with SWITCHED."""
+
     def __init__(
         self,
         *,
         done_count: _builtins.int = ...,
         total_count: _builtins.int = ...,
+        stage: Global___MigrationStage.ValueType = ...,
+        missing: _abc.Iterable[Global___MissingSample] | None = ...,
+        rank_one: _builtins.float = ...,
+        model_pack: Global___ModelPack | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model_pack", b"model_pack"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_count", b"done_count", "total_count", b"total_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done_count", b"done_count", "missing", b"missing", "model_pack", b"model_pack", "rank_one", b"rank_one", "stage", b"stage", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,21 +94,28 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Model packs on this box. Not implemented yet.
+        """Model packs on this box.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Change to another model pack. Not implemented yet.
+        """Change to another model pack, between two frames; streams go on. It is loaded and run once before the change, and it
+        is the pack in use after a restart too, unless the settings name one. FAILED_PRECONDITION, reason
+        MIGRATION_REQUIRED, where people are enrolled who have no vector under its contract: call MigrateGallery;
+        POLICY_UNAVAILABLE where it cannot honour a policy that an open stream asked for. NOT_FOUND for a pack that is not
+        here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MigrateGallery(self, request, context):
-        """Embed the gallery again under another contract. Not implemented yet.
+        """Embed everybody again from the crops kept at enrolment, check the result, and change to the pack between two frames.
+        Streams and enrolments go on meanwhile. Whoever cancels the call stops the migration; the next one continues it. Errors
+        as LoadModel's, and FAILED_PRECONDITION with reason CROPS_MISSING where samples have no crop (see skip_missing),
+        CHECK_FAILED where too few people recognise themselves, MIGRATION_RUNNING where another is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

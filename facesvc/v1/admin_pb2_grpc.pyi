@@ -36,11 +36,20 @@ class AdminServiceStub:
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetServerInfoRequest, _admin_pb2.GetServerInfoResponse]
     """What runs here, and at which error rates."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]
-    """Model packs on this box. Not implemented yet."""
+    """Model packs on this box."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LoadModelRequest, _admin_pb2.LoadModelResponse]
-    """Change to another model pack. Not implemented yet."""
+    """Change to another model pack, between two frames; streams go on. It is loaded and run once before the change, and it
+    is the pack in use after a restart too, unless the settings name one. FAILED_PRECONDITION, reason
+    MIGRATION_REQUIRED, where people are enrolled who have no vector under its contract: call MigrateGallery;
+    POLICY_UNAVAILABLE where it cannot honour a policy that an open stream asked for. NOT_FOUND for a pack that is not
+    here.
+    """
     MigrateGallery: _grpc.UnaryStreamMultiCallable[_admin_pb2.MigrateGalleryRequest, _admin_pb2.MigrateGalleryResponse]
-    """Embed the gallery again under another contract. Not implemented yet."""
+    """Embed everybody again from the crops kept at enrolment, check the result, and change to the pack between two frames.
+    Streams and enrolments go on meanwhile. Whoever cancels the call stops the migration; the next one continues it. Errors
+    as LoadModel's, and FAILED_PRECONDITION with reason CROPS_MISSING where samples have no crop (see skip_missing),
+    CHECK_FAILED where too few people recognise themselves, MIGRATION_RUNNING where another is under way.
+    """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]
     """Counters since the start. Not implemented yet."""
     CreateBackup: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateBackupRequest, _admin_pb2.CreateBackupResponse]
@@ -60,11 +69,20 @@ class AdminServiceAsyncStub(AdminServiceStub):
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetServerInfoRequest, _admin_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """What runs here, and at which error rates."""
     ListModels: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Model packs on this box. Not implemented yet."""
+    """Model packs on this box."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_admin_pb2.LoadModelRequest, _admin_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Change to another model pack. Not implemented yet."""
+    """Change to another model pack, between two frames; streams go on. It is loaded and run once before the change, and it
+    is the pack in use after a restart too, unless the settings name one. FAILED_PRECONDITION, reason
+    MIGRATION_REQUIRED, where people are enrolled who have no vector under its contract: call MigrateGallery;
+    POLICY_UNAVAILABLE where it cannot honour a policy that an open stream asked for. NOT_FOUND for a pack that is not
+    here.
+    """
     MigrateGallery: _aio.UnaryStreamMultiCallable[_admin_pb2.MigrateGalleryRequest, _admin_pb2.MigrateGalleryResponse]  # type: ignore[assignment]
-    """Embed the gallery again under another contract. Not implemented yet."""
+    """Embed everybody again from the crops kept at enrolment, check the result, and change to the pack between two frames.
+    Streams and enrolments go on meanwhile. Whoever cancels the call stops the migration; the next one continues it. Errors
+    as LoadModel's, and FAILED_PRECONDITION with reason CROPS_MISSING where samples have no crop (see skip_missing),
+    CHECK_FAILED where too few people recognise themselves, MIGRATION_RUNNING where another is under way.
+    """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counters since the start. Not implemented yet."""
     CreateBackup: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateBackupRequest, _admin_pb2.CreateBackupResponse]  # type: ignore[assignment]
@@ -93,7 +111,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListModelsResponse, _abc.Awaitable[_admin_pb2.ListModelsResponse]]:
-        """Model packs on this box. Not implemented yet."""
+        """Model packs on this box."""
 
     @_abc_1.abstractmethod
     def LoadModel(
@@ -101,7 +119,12 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.LoadModelResponse, _abc.Awaitable[_admin_pb2.LoadModelResponse]]:
-        """Change to another model pack. Not implemented yet."""
+        """Change to another model pack, between two frames; streams go on. It is loaded and run once before the change, and it
+        is the pack in use after a restart too, unless the settings name one. FAILED_PRECONDITION, reason
+        MIGRATION_REQUIRED, where people are enrolled who have no vector under its contract: call MigrateGallery;
+        POLICY_UNAVAILABLE where it cannot honour a policy that an open stream asked for. NOT_FOUND for a pack that is not
+        here.
+        """
 
     @_abc_1.abstractmethod
     def MigrateGallery(
@@ -109,7 +132,11 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.MigrateGalleryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.MigrateGalleryResponse], _abc.AsyncIterator[_admin_pb2.MigrateGalleryResponse]]:
-        """Embed the gallery again under another contract. Not implemented yet."""
+        """Embed everybody again from the crops kept at enrolment, check the result, and change to the pack between two frames.
+        Streams and enrolments go on meanwhile. Whoever cancels the call stops the migration; the next one continues it. Errors
+        as LoadModel's, and FAILED_PRECONDITION with reason CROPS_MISSING where samples have no crop (see skip_missing),
+        CHECK_FAILED where too few people recognise themselves, MIGRATION_RUNNING where another is under way.
+        """
 
     @_abc_1.abstractmethod
     def GetStatistics(

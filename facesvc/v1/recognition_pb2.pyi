@@ -316,10 +316,13 @@ class CompareResponse(_message.Message):
     FACES_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     FALSE_MATCH_RATE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
     """The similarity that same_person needs."""
     false_match_rate: _builtins.float
     """The false-match rate this threshold stands for."""
+    embedding_contract: _builtins.str
+    """Id of the embedding contract that this result was made under."""
     @_builtins.property
     def reference_face(self) -> _common_pb2.Face:
         """The face of the reference; absent where it shows none, and then nothing is compared."""
@@ -335,10 +338,11 @@ class CompareResponse(_message.Message):
         faces: _abc.Iterable[Global___ComparedFace] | None = ...,
         threshold: _builtins.float = ...,
         false_match_rate: _builtins.float = ...,
+        embedding_contract: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reference_face", b"reference_face"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "false_match_rate", b"false_match_rate", "reference_face", b"reference_face", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_contract", b"embedding_contract", "faces", b"faces", "false_match_rate", b"false_match_rate", "reference_face", b"reference_face", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +434,7 @@ class SearchResponse(_message.Message):
     FACES_OMITTED_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the picture as seen, in pixels."""
     height: _builtins.int
@@ -438,6 +443,8 @@ class SearchResponse(_message.Message):
     """Faces that were found but left out because of max_faces."""
     minimum_face_pixels: _builtins.float
     """The smallest face that was looked for, in pixels."""
+    embedding_contract: _builtins.str
+    """Id of the embedding contract that this result was made under."""
     @_builtins.property
     def faces(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecognizedFace]:
         """Largest first."""
@@ -455,10 +462,11 @@ class SearchResponse(_message.Message):
         faces_omitted: _builtins.int = ...,
         timings: _common_pb2.Timings | None = ...,
         minimum_face_pixels: _builtins.float = ...,
+        embedding_contract: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces", b"faces", "faces_omitted", b"faces_omitted", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_contract", b"embedding_contract", "faces", b"faces", "faces_omitted", b"faces_omitted", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -667,6 +675,7 @@ class FrameResult(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """The sender's id of the frame."""
     faces_omitted: _builtins.int
@@ -679,6 +688,8 @@ class FrameResult(_message.Message):
     """Height of the picture as seen, in pixels."""
     minimum_face_pixels: _builtins.float
     """The smallest face that was looked for, in pixels."""
+    embedding_contract: _builtins.str
+    """Id of the embedding contract that this result was made under; it changes when the server changes its models."""
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken."""
@@ -713,10 +724,11 @@ class FrameResult(_message.Message):
         width: _builtins.int = ...,
         height: _builtins.int = ...,
         minimum_face_pixels: _builtins.float = ...,
+        embedding_contract: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "error", b"error", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "error", b"error", "faces", b"faces", "faces_omitted", b"faces_omitted", "frame_id", b"frame_id", "frames_dropped", b"frames_dropped", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "embedding_contract", b"embedding_contract", "error", b"error", "faces", b"faces", "faces_omitted", b"faces_omitted", "frame_id", b"frame_id", "frames_dropped", b"frames_dropped", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,8 +14,8 @@ from facesvc.vision.detection import Floats, Network, Pixels
 class Embedder:
     """An embedding network and what it expects of its input.
 
-    ``mean`` is subtracted from each channel, then all is divided by ``std``; ``template`` is (5, 2) float32, the places
-    of the five landmarks in the chip of ``side`` x ``side`` pixels.
+    ``mean`` is subtracted from each channel, in ``colour_order``, then all is divided by ``std``; ``template`` is
+    (5, 2) float32, the places of the five landmarks in the chip of ``side`` x ``side`` pixels.
     """
 
     network: Network
@@ -24,11 +24,12 @@ class Embedder:
     std: float
     template: Floats
     dimension: int
+    colour_order: str = "RGB"
 
     def embed(self, chip: Pixels) -> Floats:
         """The (D,) float32 unit vector of one chip, (side, side, 3) uint8 RGB."""
         # One at a time: a batch is not faster on a CPU, and its memory grows with the number of faces.
-        blob = cv2.dnn.blobFromImage(chip, 1 / self.std, mean=self.mean)
+        blob = cv2.dnn.blobFromImage(chip, 1 / self.std, mean=self.mean, swapRB=self.colour_order == "BGR")
         return unit(self.network(blob)[0][0])  # type: ignore[arg-type]
 
     def align(self, pixels: Pixels, landmarks: Floats) -> Pixels:

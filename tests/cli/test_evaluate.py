@@ -11,10 +11,10 @@ import simplejpeg
 import typer
 from typer.testing import CliRunner, Result
 
-from facesvc.app import image_limits, load_models
 from facesvc.cli import evaluate, evaluation, evaluation_plot
 from facesvc.cli.lfw import Photo, read_protocol
 from facesvc.config import Settings
+from facesvc.engine import image_limits, load_models
 from facesvc.errors import DependencyError, InputError, NotFoundError
 from facesvc.vision.decode import Image
 from facesvc.vision.detection import Floats, MinimumFace, Pixels

@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from ulid import ULID
 
-from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject, Vault
 from facesvc.gallery.store import Store
 
 Floats = NDArray[np.float32]
+
+CONTRACT = "resnet-a/1"
 
 
 @pytest.fixture
@@ -24,12 +26,36 @@ def now() -> datetime:
 
 @pytest.fixture
 def contract() -> EmbeddingContract:
-    return EmbeddingContract("resnet-a/1", 4)
+    return EmbeddingContract(CONTRACT, 4)
+
+
+@pytest.fixture
+def target() -> EmbeddingContract:
+    """What galleries are migrated to: other vectors, and longer ones."""
+    return EmbeddingContract("arc-b/1", 6)
+
+
+@pytest.fixture
+def embed() -> Callable[[bytes, EmbeddingContract], Floats]:
+    """Stands in for a network: a vector that depends on the crop and on the contract, and on nothing else."""
+
+    def embed(crop: bytes, contract: EmbeddingContract) -> Floats:
+        seed = int.from_bytes(hashlib.sha256(contract.contract_id.encode() + crop).digest()[:8], "big")
+        vector = np.random.default_rng(seed).normal(size=contract.dimension)
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+    return embed
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "gallery" / "gallery.sqlite"
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    """Its key is not made yet."""
+    return Vault(tmp_path / "key" / "crops.key")
 
 
 @pytest.fixture
@@ -65,15 +91,15 @@ def make_sample(now: datetime) -> Callable[..., Sample]:
 
 
 @pytest.fixture
-def store(path: Path, contract: EmbeddingContract, now: datetime) -> Iterator[Store]:
-    opened = Store.open(path, contract, now)
+def store(path: Path, contract: EmbeddingContract, now: datetime, vault: Vault) -> Iterator[Store]:
+    opened = Store.open(path, contract, now, vault)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def gallery(path: Path, contract: EmbeddingContract, now: datetime) -> Iterator[Gallery]:
-    opened = Gallery.open(path, contract, now)
+def gallery(path: Path, contract: EmbeddingContract, now: datetime, vault: Vault) -> Iterator[Gallery]:
+    opened = Gallery.open(path, contract, now, vault)
     yield opened
     opened.close()
 
@@ -88,10 +114,30 @@ def enrol(
         subject = gallery.create_subject(make_subject(subject_id, **fields))
         samples = [make_sample(subject_id, direction, collection_id=subject.collection_id) for direction in directions]
         for sample in samples:
-            gallery.add_sample(sample, None, now)
+            gallery.add_sample(sample, None, now, contract_id=CONTRACT)
         return samples
 
     return enrol
+
+
+@pytest.fixture
+def enrol_crop(
+    gallery: Gallery,
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    embed: Callable[[bytes, EmbeddingContract], Floats],
+    now: datetime,
+) -> Callable[..., Sample]:
+    """Creates a subject with one sample under the current contract, whose crop is the subject's id, or is not kept."""
+
+    def enrol_crop(subject_id: str, *, keep: bool = True) -> Sample:
+        gallery.create_subject(make_subject(subject_id))
+        crop, contract = subject_id.encode(), gallery.contract
+        sample = make_sample(subject_id, vector=embed(crop, contract))
+        gallery.add_sample(sample, None, now, contract_id=contract.contract_id, crop=crop if keep else None)
+        return sample
+
+    return enrol_crop
 
 
 @pytest.fixture
@@ -103,7 +149,7 @@ def find(gallery: Gallery, now: datetime) -> Callable[..., list[str]]:
     ) -> list[str]:
         vector = np.array([direction], np.float64)
         vector /= np.linalg.norm(vector)
-        [candidates] = gallery.search(collection, vector.astype(np.float32), limit, at)
+        [candidates] = gallery.search(CONTRACT, collection, vector.astype(np.float32), limit, at)
         return [candidate.subject_id for candidate in candidates]
 
     return find

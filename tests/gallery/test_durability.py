@@ -32,7 +32,7 @@ for seed in range(1_000_000):
         sample_id=str(ULID()), collection_id="office", subject_id=subject_id, quality=1.0, source="test",
         vector=(vector / np.linalg.norm(vector)).astype(np.float32),
         image_sha256=hashlib.sha256(str(seed).encode()).digest(), create_time=now)
-    gallery.add_sample(sample, 0.99, now)
+    gallery.add_sample(sample, 0.99, now, contract_id="resnet-a/1")
     print(sample.sample_id, subject_id, seed, flush=True)
 """
 
@@ -58,6 +58,6 @@ def test_every_acknowledged_sample_survives_a_kill(path: Path, now: datetime) ->
         for sample_id, subject_id, seed in acknowledged:
             vector = np.random.default_rng(int(seed)).normal(size=64)
             query = (vector / np.linalg.norm(vector)).astype(np.float32)
-            [[best]] = gallery.search("office", query[None], 1, now)
+            [[best]] = gallery.search("resnet-a/1", "office", query[None], 1, now)
             assert (best.subject_id, best.sample_id) == (subject_id, sample_id)
             assert best.similarity > 0.9999

@@ -29,6 +29,7 @@ class Answer(NamedTuple):
 def brute_force(samples: list[Sample], query: NDArray[np.float32], limit: int, hidden: set[str]) -> list[Answer]:
     best: dict[str, Answer] = {}
     for sample in samples:
+        assert sample.vector is not None
         answer = Answer(sample.subject_id, float(np.clip(sample.vector @ query, -1, 1)), sample.sample_id)
         known = best.get(sample.subject_id, answer)
         best[sample.subject_id] = min(known, answer, key=lambda a: (-a.similarity, a.sample_id))

@@ -26,6 +26,7 @@ MakeSample = Callable[..., Sample]
 Enrol = Callable[..., list[Sample]]
 Find = Callable[..., list[str]]
 
+CONTRACT = "resnet-a/1"
 X, Y, Z = (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0)
 
 
@@ -34,18 +35,18 @@ def axis(direction: tuple[int, ...]) -> np.ndarray[tuple[int, int], np.dtype[np.
 
 
 def test_nobody_is_found_in_an_empty_gallery(gallery: Gallery, enrol: Enrol, find: Find, now: datetime) -> None:
-    assert gallery.search("nowhere", np.eye(4, dtype=np.float32)[:2], 5, now) == [[], []]
+    assert gallery.search(CONTRACT, "nowhere", np.eye(4, dtype=np.float32)[:2], 5, now) == [[], []]
     enrol("ada")
     assert find(X) == []
     enrol("bob", X)
-    assert gallery.search("office", np.zeros((0, 4), np.float32), 5, now) == []
+    assert gallery.search(CONTRACT, "office", np.zeros((0, 4), np.float32), 5, now) == []
     assert find(X, collection="lab") == []
 
 
 def test_a_subject_is_as_similar_as_its_best_sample(gallery: Gallery, enrol: Enrol, now: datetime) -> None:
     [_, best, _] = enrol("ada", Z, (4, 3, 0, 0), Y, external_ids={"card_number": "42"}, display_name="Ada L.")
     enrol("bob", (3, 4, 0, 0))
-    [first, second] = gallery.search("office", axis(X), 5, now)[0]
+    [first, second] = gallery.search(CONTRACT, "office", axis(X), 5, now)[0]
     assert first == Candidate("ada", "Ada L.", first.similarity, best.sample_id, {"card_number": "42"})
     assert second.subject_id == "bob"
     assert [first.similarity, second.similarity] == pytest.approx([0.8, 0.6])
@@ -54,7 +55,7 @@ def test_a_subject_is_as_similar_as_its_best_sample(gallery: Gallery, enrol: Enr
 def test_each_vector_has_its_own_answer(gallery: Gallery, enrol: Enrol, now: datetime) -> None:
     enrol("ada", X)
     enrol("bob", Y)
-    found = gallery.search("office", np.concatenate([axis(Y), axis(X), axis(Y)]), 1, now)
+    found = gallery.search(CONTRACT, "office", np.concatenate([axis(Y), axis(X), axis(Y)]), 1, now)
     assert [[candidate.subject_id for candidate in candidates] for candidates in found] == [["bob"], ["ada"], ["bob"]]
 
 
@@ -99,7 +100,7 @@ def test_nobody_is_found_past_their_consent(
 def test_a_new_name_is_found_at_once(gallery: Gallery, enrol: Enrol, make_subject: MakeSubject, now: datetime) -> None:
     enrol("ada", X)
     gallery.update_subject(make_subject("ada", display_name="Countess"), {"display_name"}, now)
-    assert gallery.search("office", axis(X), 1, now)[0][0].display_name == "Countess"
+    assert gallery.search(CONTRACT, "office", axis(X), 1, now)[0][0].display_name == "Countess"
 
 
 def test_no_sample_is_added_past_the_consent(
@@ -108,7 +109,7 @@ def test_no_sample_is_added_past_the_consent(
     end = now + timedelta(hours=1)
     enrol("ada", X, consent=Consent("doors", now, end))
     with pytest.raises(PreconditionError, match="consent of subject ada has run out") as refused:
-        gallery.add_sample(make_sample("ada"), None, end)
+        gallery.add_sample(make_sample("ada"), None, end, contract_id=CONTRACT)
     assert refused.value.reason == "CONSENT_EXPIRED"
     assert gallery.sample_count("office") == 1
 
@@ -121,15 +122,15 @@ def test_a_face_of_somebody_else_is_refused(
     enrol("carl", X, collection_id="lab")
     face = make_sample("bob", (4, 3, 0, 0))
     with pytest.raises(IdentityConflictError, match=r"similarity 0\.800 to subject ada") as refused:
-        gallery.add_sample(face, 0.7, now)
+        gallery.add_sample(face, 0.7, now, contract_id=CONTRACT)
     assert refused.value.subject_id == "ada"
     assert refused.value.similarity == pytest.approx(0.8)
     assert face.sample_id not in [sample.sample_id for sample in gallery.list_samples("office", "bob")]
     assert gallery.sample_count("office") == 3
     gallery.update_subject(make_subject("ada", enabled=False), {"enabled"}, now)
     with pytest.raises(IdentityConflictError):
-        gallery.add_sample(face, 0.7, now)
-    gallery.add_sample(face, 0.9, now)
+        gallery.add_sample(face, 0.7, now, contract_id=CONTRACT)
+    gallery.add_sample(face, 0.9, now, contract_id=CONTRACT)
     assert find((4, 3, 0, 0)) == ["bob"]
 
 
@@ -139,14 +140,14 @@ def test_a_conflict_begins_at_the_similarity_itself(
     enrol("ada", X)
     enrol("bob")
     with pytest.raises(IdentityConflictError):
-        gallery.add_sample(make_sample("bob", X), 1.0, now)
-    gallery.add_sample(make_sample("bob", Y), np.nextafter(0.0, 1.0), now)
-    gallery.add_sample(make_sample("bob", X), None, now)
+        gallery.add_sample(make_sample("bob", X), 1.0, now, contract_id=CONTRACT)
+    gallery.add_sample(make_sample("bob", Y), np.nextafter(0.0, 1.0), now, contract_id=CONTRACT)
+    gallery.add_sample(make_sample("bob", X), None, now, contract_id=CONTRACT)
 
 
 def test_ones_own_face_is_no_conflict(gallery: Gallery, enrol: Enrol, make_sample: MakeSample, now: datetime) -> None:
     enrol("ada", *[X] * 40)
-    gallery.add_sample(make_sample("ada", X), 0.5, now)
+    gallery.add_sample(make_sample("ada", X), 0.5, now, contract_id=CONTRACT)
     assert gallery.sample_count("office") == 41
 
 
@@ -155,11 +156,13 @@ def test_a_refused_sample_is_not_found(
 ) -> None:
     [sample] = enrol("ada", X)
     with pytest.raises(DuplicateImageError):
-        gallery.add_sample(make_sample("ada", Y, image_sha256=sample.image_sha256), None, now)
+        gallery.add_sample(make_sample("ada", Y, image_sha256=sample.image_sha256), None, now, contract_id=CONTRACT)
     with pytest.raises(NotFoundError):
-        gallery.add_sample(make_sample("nobody", Y), 0.5, now)
+        gallery.add_sample(make_sample("nobody", Y), 0.5, now, contract_id=CONTRACT)
     with pytest.raises(InputError, match=r"sample\.vector has 2 values"):
-        gallery.add_sample(make_sample("ada", (1, 0)), 0.5, now)
+        gallery.add_sample(make_sample("ada", (1, 0)), 0.5, now, contract_id=CONTRACT)
+    with pytest.raises(InputError, match=r"sample\.vector is missing"):
+        gallery.add_sample(make_sample("ada", vector=None), 0.5, now, contract_id=CONTRACT)
     assert (gallery.sample_count("office"), find(Y)) == (1, ["ada"])
 
 
@@ -180,7 +183,7 @@ def test_the_erased_are_not_found_and_may_come_again(gallery: Gallery, enrol: En
 def test_a_deleted_sample_is_not_found(gallery: Gallery, enrol: Enrol, now: datetime) -> None:
     [first, second] = enrol("ada", X, Y)
     gallery.delete_sample("office", "ada", first.sample_id)
-    [candidate] = gallery.search("office", axis(X), 1, now)[0]
+    [candidate] = gallery.search(CONTRACT, "office", axis(X), 1, now)[0]
     assert (candidate.sample_id, candidate.similarity) == (second.sample_id, 0)
     with pytest.raises(NotFoundError):
         gallery.delete_sample("office", "ada", first.sample_id)
@@ -198,7 +201,7 @@ def test_it_counts(gallery: Gallery, enrol: Enrol) -> None:
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_a_limit_out_of_bounds_is_refused(gallery: Gallery, now: datetime, limit: int) -> None:
     with pytest.raises(InputError) as refused:
-        gallery.search("office", axis(X), limit, now)
+        gallery.search(CONTRACT, "office", axis(X), limit, now)
     assert refused.value.field == "limit"
 
 
@@ -207,7 +210,7 @@ def test_vectors_of_another_kind_are_refused(
     gallery: Gallery, now: datetime, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 ) -> None:
     with pytest.raises(InputError) as refused:
-        gallery.search("office", vectors.astype(np.float32), 1, now)
+        gallery.search(CONTRACT, "office", vectors.astype(np.float32), 1, now)
     assert refused.value.field == "vectors"
 
 
@@ -222,10 +225,10 @@ def test_opened_again_it_gives_the_same_answers(
     gallery.update_subject(make_subject("p6", enabled=False), {"enabled"}, now)
     queries = generator.normal(size=(30, 4))
     queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
-    before = gallery.search("office", queries, 20, now)
+    before = gallery.search(CONTRACT, "office", queries, 20, now)
     gallery.close()
     with closing(Gallery.open(path, contract, now)) as reopened:
-        assert reopened.search("office", queries, 20, now) == before
+        assert reopened.search(CONTRACT, "office", queries, 20, now) == before
         assert reopened.sample_count("office") == 20 * 3 - 3 - 1
         assert reopened.contract == contract
     with pytest.raises(ContractMismatchError):

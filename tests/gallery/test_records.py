@@ -87,6 +87,7 @@ def test_a_vector_within_the_tolerance_is_kept_as_a_read_only_copy(make_sample: 
     vector = UNIT * np.float32(1.0009)
     sample = make_sample(vector=vector)
     vector[0] = 0
+    assert sample.vector is not None
     assert sample.vector[0] == np.float32(1.0009)
     with pytest.raises(ValueError, match="read-only"):
         sample.vector[0] = 0

@@ -232,14 +232,14 @@ def test_a_row_id_is_never_given_out_twice(
 def test_all_samples_come_in_the_order_of_their_row_ids(
     store: Store, make_subject: MakeSubject, make_sample: MakeSample
 ) -> None:
-    assert list(store.samples()) == []
+    assert list(store.contracts.samples("resnet-a/1")) == []
     added = {}
     for number in range(4):
         store.create_subject(make_subject(f"p{number}"))
     for number in range(150):  # more than are read at a time
         sample = make_sample(f"p{number % 4}")
         added[store.add_sample(sample)] = sample.sample_id
-    found = [(row_id, sample.sample_id) for row_id, sample in store.samples()]
+    found = [(row_id, sample.sample_id) for row_id, sample in store.contracts.samples("resnet-a/1")]
     assert found == sorted(added.items())
 
 
@@ -269,8 +269,22 @@ def test_the_tables_are_strict_and_name_their_migrations(
     with closing(sqlite3.connect(path)) as connection:
         applied = connection.execute("SELECT name FROM migrations").fetchall()
         strict = dict(connection.execute("SELECT name, strict FROM pragma_table_list WHERE name NOT LIKE 'sqlite_%'"))
-        meta = connection.execute("SELECT contract_id, dimension FROM meta").fetchall()
+        meta = connection.execute(
+            "SELECT contract_id, dimension FROM meta JOIN contracts USING (contract_id)"
+        ).fetchall()
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert applied == [(migration.name,) for migration in MIGRATIONS]
-    assert strict == dict.fromkeys(["migrations", "meta", "subjects", "samples", "requests", "receipts"], 1)
+    tables = [
+        "migrations",
+        "meta",
+        "contracts",
+        "subjects",
+        "samples",
+        "vectors",
+        "keys",
+        "crops",
+        "requests",
+        "receipts",
+    ]
+    assert strict == dict.fromkeys(tables, 1)
     assert meta == [("resnet-a/1", 4)]

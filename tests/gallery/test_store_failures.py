@@ -9,25 +9,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from facesvc.errors import ContractMismatchError, DependencyError, PreconditionError
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
 from facesvc.gallery.store import Store
 
+CONTRACT = "resnet-a/1"
 MakeSubject = Callable[..., Subject]
 MakeSample = Callable[..., Sample]
+Embed = Callable[[bytes, EmbeddingContract], NDArray[np.float32]]
 
 
 @pytest.mark.parametrize("other", [EmbeddingContract("resnet-b/7", 4), EmbeddingContract("resnet-a/1", 8)])
 def test_a_gallery_of_another_contract_is_refused_by_name(
-    path: Path, contract: EmbeddingContract, now: datetime, other: EmbeddingContract
+    path: Path,
+    contract: EmbeddingContract,
+    now: datetime,
+    other: EmbeddingContract,
+    make_subject: MakeSubject,
+    make_sample: MakeSample,
 ) -> None:
-    Store.open(path, contract, now).close()
+    with closing(Store.open(path, contract, now)) as store:
+        store.create_subject(make_subject())
+        store.add_sample(make_sample())
     with pytest.raises(ContractMismatchError) as refused:
         Store.open(path, other, now)
     assert f"{contract.contract_id} ({contract.dimension} values)" in refused.value.message
     assert f"{other.contract_id} ({other.dimension} values)" in refused.value.message
-    assert "load the pack that it was made with, or migrate it" in refused.value.message
+    assert "load the pack that it was made with, or migrate it: start with that pack" in refused.value.message
     Store.open(path, contract, now).close()  # the refusal let go of the file and changed nothing
 
 
@@ -87,8 +97,8 @@ def test_a_damaged_file_is_named(
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE samples SET vector = zeroblob(16)",
-        "UPDATE samples SET vector = x'00'",
+        "UPDATE vectors SET vector = zeroblob(16)",
+        "UPDATE vectors SET vector = x'00'",
         "UPDATE samples SET create_time = 9223372036854775807",
         "UPDATE subjects SET metadata = '{'",
         "UPDATE subjects SET display_name = char(7)",
@@ -145,27 +155,44 @@ def test_a_file_that_others_could_read_is_closed_to_them(
 
 @pytest.mark.parametrize("seed", [1, 3])  # two with which SQLite leaves copies behind, unless the file is written anew
 def test_what_was_erased_is_on_no_page_of_any_file(
-    path: Path, store: Store, make_subject: MakeSubject, make_sample: MakeSample, now: datetime, seed: int
+    path: Path,
+    store: Store,
+    make_subject: MakeSubject,
+    make_sample: MakeSample,
+    now: datetime,
+    target: EmbeddingContract,
+    embed: Embed,
+    seed: int,
 ) -> None:
     generator = np.random.default_rng(seed)
+    store.contracts.register(target)
     traces: dict[str, list[bytes]] = {}
+    pieces: dict[str, list[bytes]] = {}
     for number in generator.permutation(60):
         subject_id = f"person-{number:02}"
         note = f"Note on {subject_id}." + "." * int(generator.integers(900))
         store.create_subject(make_subject(subject_id, display_name=f"Name of {subject_id}.", metadata={"note": note}))
         sample = make_sample(subject_id, tuple(generator.normal(size=4)))
-        store.add_sample(sample)
-        traces[subject_id] = [f"Name of {subject_id}.".encode(), note[:18].encode(), sample.vector.tobytes()]
+        row_id = store.add_sample(sample, generator.bytes(int(generator.integers(1, 9000))))
+        [(sealed,)] = store._database.select("SELECT sealed FROM crops WHERE row_id = ?", (row_id,))
+        other = embed(subject_id.encode(), target)
+        store.contracts.put(target.contract_id, {row_id: other})
+        assert sample.vector is not None
+        vectors = [sample.vector.tobytes(), other.tobytes()]
+        traces[subject_id] = [f"Name of {subject_id}.".encode(), note[:18].encode(), *vectors, sealed[:32]]
+        pieces[subject_id] = [sealed[at : at + 32] for at in range(0, len(sealed) - 31, 100)]  # it may span pages
 
     def on_disk() -> dict[str, int]:
         content = b"".join(file.read_bytes() for file in path.parent.iterdir())
         return {subject_id: sum(trace in content for trace in left) for subject_id, left in traces.items()}
 
-    assert set(on_disk().values()) == {3}
+    assert set(on_disk().values()) == {5}
     erased = set(list(traces)[::2])
     for subject_id in erased:
         store.erase_subject("office", subject_id, now)
-    assert on_disk() == {subject_id: 0 if subject_id in erased else 3 for subject_id in traces}
+    assert on_disk() == {subject_id: 0 if subject_id in erased else 5 for subject_id in traces}
+    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert not [subject_id for subject_id in erased for piece in pieces[subject_id] if piece in content]
 
 
 def test_a_deleted_sample_is_on_no_page_of_any_file(
@@ -173,9 +200,13 @@ def test_a_deleted_sample_is_on_no_page_of_any_file(
 ) -> None:
     store.create_subject(make_subject())
     sample = make_sample(direction=(1, 2, 3, 4))
-    store.add_sample(sample)
+    assert sample.vector is not None
+    store.add_sample(sample, b"crop")
+    [(sealed,)] = store._database.select("SELECT sealed FROM crops")
+    traces = (sample.vector.tobytes(), sealed)
+    assert all(trace in b"".join(file.read_bytes() for file in path.parent.iterdir()) for trace in traces)
     store.delete_sample("office", "ada", sample.sample_id)
-    assert not any(sample.vector.tobytes() in file.read_bytes() for file in path.parent.iterdir())
+    assert not any(trace in file.read_bytes() for file in path.parent.iterdir() for trace in traces)
 
 
 def test_a_full_disk_is_named_and_nothing_is_half_written(
@@ -190,7 +221,7 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(
     def fill() -> None:
         for _ in range(1000):
             sample = make_sample()
-            gallery.add_sample(sample, None, now)
+            gallery.add_sample(sample, None, now, contract_id=CONTRACT)
             added.append(sample.sample_id)
 
     with pytest.raises(DependencyError, match="the disk is full; nothing was changed, free some space") as refused:
@@ -199,10 +230,10 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(
     assert added
     assert [sample.sample_id for sample in gallery.list_samples("office", "ada")] == added
     assert gallery.sample_count("office") == len(added)
-    [[candidate]] = gallery.search("office", make_sample().vector[None], 1, now)
+    [[candidate]] = gallery.search(CONTRACT, "office", np.eye(4, dtype=np.float32)[:1], 1, now)
     assert candidate.subject_id == "ada"
     database.execute("PRAGMA max_page_count = 100000")
-    gallery.add_sample(make_sample(), None, now)
+    gallery.add_sample(make_sample(), None, now, contract_id=CONTRACT)
     assert gallery.sample_count("office") == len(added) + 1
 
 

@@ -8,9 +8,12 @@ from threading import Barrier, Event
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from facesvc.gallery import Gallery, IdentityConflictError, Sample, Subject
 
+Floats = NDArray[np.float32]
+CONTRACT = "resnet-a/1"
 X, Y = np.eye(4, dtype=np.float32)[:2, None]
 
 
@@ -33,20 +36,23 @@ def test_searching_while_people_come_and_go(
     enrol("resident", (1, 0, 0, 0))
     done = Event()
 
+    def found(vector: Floats) -> set[str]:
+        return {candidate.subject_id for candidate in gallery.search(CONTRACT, "office", vector, 100, now)[0]}
+
     def come_and_go(number: int) -> None:
         for round_ in range(8):
             subject_id = f"visitor-{number}-{round_}"
             gallery.create_subject(make_subject(subject_id))
             for _ in range(3):
-                gallery.add_sample(make_sample(subject_id, (0, 1, 0, number / 10)), None, now)
-            assert subject_id in {candidate.subject_id for candidate in gallery.search("office", Y, 100, now)[0]}
+                gallery.add_sample(make_sample(subject_id, (0, 1, 0, number / 10)), None, now, contract_id=CONTRACT)
+            assert subject_id in found(Y)
             gallery.erase_subject("office", subject_id, now)
-            assert subject_id not in {candidate.subject_id for candidate in gallery.search("office", Y, 100, now)[0]}
+            assert subject_id not in found(Y)
 
     def look() -> int:
         searches = 0
         while not done.is_set():
-            [[best, *_]] = gallery.search("office", X, 100, now)
+            [[best, *_]] = gallery.search(CONTRACT, "office", X, 100, now)
             assert (best.subject_id, best.similarity) == ("resident", 1)
             searches += 1
         return searches
@@ -79,7 +85,7 @@ def test_one_face_becomes_one_of_many_subjects(
         sample = make_sample(f"p{number}")
         together.wait()
         try:
-            gallery.add_sample(sample, 0.5, now)
+            gallery.add_sample(sample, 0.5, now, contract_id=CONTRACT)
         except IdentityConflictError as error:
             return error
         return None

@@ -9,8 +9,8 @@ import PIL.Image
 import pytest
 import skimage.data
 
-from facesvc.app import Models, load_models
 from facesvc.config import ModelSettings, Settings
+from facesvc.engine import Models, load_models
 from facesvc.vision.detect_mtcnn import MtcnnDetector
 from facesvc.vision.detection import Detection, Pixels
 from facesvc.vision.embed import Embedder

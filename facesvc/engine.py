@@ -1,0 +1,103 @@
+"""A pack, loaded: its networks behind the detector and the embedder that feed them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from facesvc.config import ModelSettings, Settings
+from facesvc.errors import WeightsError
+from facesvc.models.library import Library
+from facesvc.models.packs import DetectorSpec, EmbedderSpec, Pack
+from facesvc.models.runtime import Network
+from facesvc.vision import detection as vision
+from facesvc.vision.decode import ImageLimits
+from facesvc.vision.detect_grid import GridDetector, GridInput, Head
+from facesvc.vision.detect_mtcnn import MtcnnDetector
+from facesvc.vision.detect_scrfd import ScrfdHead
+from facesvc.vision.detect_yunet import YunetHead
+from facesvc.vision.embed import Embedder
+from facesvc.vision.pipeline import Detector, Pipeline
+
+Load = Callable[[str], Network]
+Probe = Callable[[Network], vision.Network]
+"""May put something before a network, such as a clock."""
+
+# The head that reads the outputs of a family, and the size, in pixels of its input, at which the smallest face wanted is
+# shown. Faces of 16 are found, but their landmarks are poor: on LFW with MobileFaceNet SCRFD-2.5G gives 99.07 % at 24
+# and 32, 99.27 % at 40 and 56; YuNet 98.60 % at 32 and 40, 99.10 % at 56.
+_GRID_FAMILIES: dict[str, tuple[type[Head], float]] = {"scrfd": (ScrfdHead, 40.0), "yunet": (YunetHead, 56.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A pack and its loaded networks; ``providers`` are the execution providers in use, best first."""
+
+    pack: Pack
+    detector: Detector
+    embedder: Embedder
+    providers: tuple[str, ...]
+
+    def pipeline(self, limits: ImageLimits) -> Pipeline:
+        """The vision pipeline over these models."""
+        return Pipeline(self.detector, self.embedder, limits, time.perf_counter)
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """What pictures are refused before decoding, and how much of the rest is scanned."""
+    limits = settings.limits
+    return ImageLimits(limits.max_image_bytes, limits.max_image_pixels, limits.max_scanned_pixels)
+
+
+def library(settings: Settings) -> Library:
+    """The packs on this box."""
+    return Library(settings.models.cache_dir)
+
+
+def load_models(settings: Settings, probe: Probe = lambda network: network) -> Models:
+    """The pack of the settings, with its networks loaded. Raises ``NotFoundError``, ``WeightsError``."""
+    packs = library(settings)
+    return load(packs.open(packs.active(settings.models.pack)), settings.models, probe)
+
+
+def load(pack: Pack, settings: ModelSettings, probe: Probe = lambda network: network) -> Models:
+    """``pack`` with its networks loaded. Raises ``WeightsError`` for files that are not what the pack says."""
+
+    def network(file: str) -> Network:
+        return Network.load(pack.path(file), providers=settings.providers, strict=settings.strict_providers)
+
+    embedding = network(pack.embedder.file)
+    embedder = _embedder(pack.embedder, embedding, pack.dimension, probe)
+    return Models(pack, _detector(pack.detector, network, probe), embedder, embedding.providers)
+
+
+def warm_up(pipeline: Pipeline) -> None:
+    """Run every network once, so that the first picture is not the slow one. Raises ``WeightsError``."""
+    side = pipeline.embedder.side
+    grey = np.full((side, side, 3), 127, np.uint8)
+    try:
+        pipeline.detector.detect(grey, 40.0)
+        vector = pipeline.embedder.embed(grey)
+    except Exception as error:
+        # onnxruntime's exceptions have no base of their own.
+        raise WeightsError(f"the pack's networks do not run on what its manifest says: {error}") from error
+    if len(vector) != pipeline.embedder.dimension:
+        message = f"the embedder gives {len(vector)} values, its pack says {pipeline.embedder.dimension}"
+        raise WeightsError(message)
+
+
+def _embedder(spec: EmbedderSpec, network: Network, dimension: int, probe: Probe) -> Embedder:
+    template = np.array(spec.template, np.float32)
+    return Embedder(probe(network), spec.side, spec.mean, spec.std, template, dimension, spec.colour_order)
+
+
+def _detector(spec: DetectorSpec, load: Load, probe: Probe) -> Detector:
+    if spec.family == "mtcnn":
+        pnet, rnet, onet = (probe(load(spec.files[role])) for role in ("pnet", "rnet", "onet"))
+        return MtcnnDetector(pnet, rnet, onet)
+    network = load(spec.files["detector"])
+    head, smallest_face = _GRID_FAMILIES[spec.family]
+    *_, height, width = network.input_shape
+    side = height if isinstance(height, int) and height == width else None
+    return GridDetector(probe(network), head(), GridInput(spec.mean, spec.std, spec.colour_order, side, smallest_face))

@@ -1,0 +1,147 @@
+"""Under which contracts the vectors of a gallery were made, which one searches use, and who lacks a vector.
+
+A sample has a vector under the current contract, as a rule under the previous one too (the way back), and during a
+migration under a third.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from facesvc.errors import ContractMismatchError
+from facesvc.gallery import rows
+from facesvc.gallery.records import EmbeddingContract, Floats, Sample, SampleName
+from facesvc.gallery.sqlite import Database
+
+_BATCH = 128  # samples per statement while all are read; bounds how long the others wait
+
+_COUNTS = "SELECT (SELECT count(*) FROM vectors WHERE contract_id = ?), (SELECT count(*) FROM samples)"
+_PREVIOUS = "SELECT contract_id, dimension FROM contracts WHERE contract_id = (SELECT previous_contract_id FROM meta)"
+_SWITCH = "UPDATE meta SET previous_contract_id = contract_id, contract_id = ?, switch_time = ?"
+_DROP_OLD_VECTORS = """
+    DELETE FROM vectors
+     WHERE contract_id NOT IN (SELECT contract_id FROM meta UNION SELECT previous_contract_id FROM meta)
+"""
+_DROP_OLD_CONTRACTS = """
+    DELETE FROM contracts
+     WHERE contract_id NOT IN (SELECT contract_id FROM meta UNION SELECT previous_contract_id FROM meta)
+"""
+_NEXT_SAMPLES = " WHERE samples.row_id > :last AND vector IS NOT NULL ORDER BY samples.row_id LIMIT :limit"
+# What was erased since, and what has a vector already, is passed over; the answer tells.
+_PUT = """
+    INSERT INTO vectors SELECT row_id, :contract_id, :vector FROM samples WHERE row_id = :row_id
+    ON CONFLICT DO NOTHING RETURNING row_id
+"""
+_LACKING = """
+    SELECT row_id, crops.row_id IS NOT NULL, collection_id, subject_id, sample_id
+      FROM samples LEFT JOIN crops USING (row_id)
+     WHERE NOT EXISTS (
+               SELECT 1 FROM vectors WHERE vectors.row_id = samples.row_id AND vectors.contract_id = ?)
+     ORDER BY row_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A sample without a vector under some contract, and whether it has a crop to make one from."""
+
+    row_id: int
+    has_crop: bool
+    name: SampleName
+
+
+class Contracts:
+    """The contracts of a gallery and the vectors under each. Every method may be called from any thread."""
+
+    def __init__(self, database: Database, current: EmbeddingContract) -> None:
+        self.current = current
+        self._database = database
+
+    def settle(self, now: datetime) -> None:
+        """Makes ``current`` the gallery's contract, if it is not.
+
+        That is sound where every sample has a vector under it: an empty gallery, one that goes back to its previous
+        contract, or one whose migration was complete but for the switch. ``ContractMismatchError`` otherwise.
+        """
+        with self._database.transaction():
+            found = self._database.select("SELECT contract_id, dimension FROM meta JOIN contracts USING (contract_id)")
+            held = EmbeddingContract(*found[0]) if found else None
+            if held == self.current:
+                return
+            have, total = self.counts(self.current.contract_id)
+            same_id = held is not None and held.contract_id == self.current.contract_id
+            if held is not None and (have < total or same_id):
+                raise ContractMismatchError(
+                    f"the gallery {self._database.path} holds vectors of {held}, but the loaded models make"
+                    f" {self.current}, under which {have} of {total} samples have one; load the pack that it was made"
+                    " with, or migrate it: start with that pack and run `facesvc models migrate NAME`"
+                )
+            self.register(self.current)
+            if held is None:
+                time = rows.to_microseconds(now)
+                row = (self.current.contract_id, time, time)
+                self._database.execute("INSERT INTO meta VALUES (1, ?, NULL, ?, ?)", row)
+            else:
+                self._make_current(self.current, now)
+
+    def register(self, contract: EmbeddingContract) -> None:
+        """Makes a contract known; ``ContractMismatchError`` where it is known with another dimension."""
+        with self._database.transaction():
+            self._database.execute("INSERT INTO contracts VALUES (?, ?) ON CONFLICT DO NOTHING", _row(contract))
+            sql = "SELECT contract_id, dimension FROM contracts WHERE contract_id = ?"
+            known = EmbeddingContract(*self._database.select(sql, (contract.contract_id,))[0])
+            if known != contract:
+                message = f"the gallery knows {known}, but the loaded models make {contract}; one of them is wrong"
+                raise ContractMismatchError(message)
+
+    def switch(self, contract: EmbeddingContract, now: datetime) -> None:
+        """Makes a registered contract the current one, and today's the previous; vectors of all others go."""
+        with self._database.transaction():
+            self._make_current(contract, now)
+        self.current = contract
+
+    def _make_current(self, contract: EmbeddingContract, now: datetime) -> None:
+        self._database.execute(_SWITCH, (contract.contract_id, rows.to_microseconds(now)))
+        self._database.execute(_DROP_OLD_VECTORS)
+        self._database.execute(_DROP_OLD_CONTRACTS)
+
+    @property
+    def previous(self) -> EmbeddingContract | None:
+        """The contract before the current one, whose vectors are kept."""
+        found = self._database.select(_PREVIOUS)
+        return EmbeddingContract(*found[0]) if found else None
+
+    def counts(self, contract_id: str) -> tuple[int, int]:
+        """How many samples have a vector under a contract, and how many there are."""
+        [(have, total)] = self._database.select(_COUNTS, (contract_id,))
+        return have, total
+
+    def samples(self, contract_id: str) -> Iterator[tuple[int, Sample]]:
+        """Every sample with a vector under a contract, with its row id, in the order in which they were added."""
+        last = 0
+        while batch := self._database.select(
+            rows.SELECT_SAMPLE + _NEXT_SAMPLES, {"contract_id": contract_id, "last": last, "limit": _BATCH}
+        ):
+            yield from map(rows.sample_from_row, batch)
+            last = batch[-1][0]
+
+    def put(self, contract_id: str, vectors: Mapping[int, Floats]) -> list[tuple[int, Sample]]:
+        """Stores vectors by row id in one transaction; the samples that had none under that contract, with them."""
+        one = rows.SELECT_SAMPLE + " WHERE samples.row_id = :row_id"
+        added = []
+        with self._database.transaction():
+            for row_id, vector in vectors.items():
+                parameters = {"row_id": row_id, "contract_id": contract_id, "vector": rows.to_blob(vector)}
+                if self._database.select(_PUT, parameters):
+                    [row] = self._database.select(one, {"row_id": row_id, "contract_id": contract_id})
+                    added.append(rows.sample_from_row(row))
+        return added
+
+    def lacking(self, contract_id: str) -> list[Lacking]:
+        """The samples without a vector under a contract, in the order in which they were added."""
+        found = self._database.select(_LACKING, (contract_id,))
+        return [Lacking(row_id, bool(has_crop), SampleName(*name)) for row_id, has_crop, *name in found]
+
+
+def _row(contract: EmbeddingContract) -> tuple[str, int]:
+    return contract.contract_id, contract.dimension

@@ -1,0 +1,158 @@
+"""The packs on this box: a folder each below the cache folder, and which of them was chosen.
+
+The pack in use is the one that the settings name, else the one that was chosen here, else ``default``. What was
+measured on this box, the similarity that belongs to each false-match rate, is kept beside the packs under the embedding
+contract it holds for, so that it outlives a pack that is fetched or built again.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from facesvc.errors import DependencyError, InputError, NotFoundError, WeightsError
+from facesvc.models import default_pack, folders, manifest
+from facesvc.models.calibration import Calibration
+from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, read_calibration, verify
+
+_CHOICE = "chosen"
+_CALIBRATIONS = "calibrations"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def check_name(name: str) -> None:
+    """An ``InputError`` unless ``name`` can be that of a pack."""
+    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS):
+        message = f"{name[:64]!a} cannot be the name of a pack: 1 to 64 letters, digits, '_', '.' and '-' can"
+        raise InputError(message, field="pack")
+
+
+class Library:
+    """The packs below ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """The default pack, there or not, and every other that is there."""
+        found = {path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")}
+        return [default_pack.NAME, *sorted(found - {default_pack.NAME})]
+
+    def path(self, name: str) -> Path:
+        """Where a pack lies. Raises ``InputError``, and ``NotFoundError`` for one that is not there."""
+        check_name(name)
+        if name not in self.names():
+            known = ", ".join(self.names())
+            raise NotFoundError(
+                f"there is no model pack {name!a} in {self.folder}, only {known}: pull or add it first", field="pack"
+            )
+        return self.folder / name
+
+    def open(self, name: str) -> Pack:
+        """A pack, every byte checked; the default one is built where it is missing.
+
+        Raises ``NotFoundError``, and ``WeightsError`` for one that is damaged.
+        """
+        folder = self.path(name)
+        if name == default_pack.NAME:
+            return self._calibrated(default_pack.ensure(self.folder))
+        if problems := verify(folder):
+            raise WeightsError(f"pack {name} is damaged: {'; '.join(problems)}; add or pull it again")
+        return self.peek(name)
+
+    def peek(self, name: str) -> Pack:
+        """A pack by its manifest alone, its files unread. Raises ``NotFoundError``, ``WeightsError``."""
+        pack = load_manifest(self.path(name))
+        if pack.name != name:
+            raise WeightsError(f"{pack.folder} holds the pack {pack.name}: give the folder that name")
+        return self._calibrated(pack)
+
+    def active(self, configured: str = "") -> str:
+        """The name of the pack in use; ``configured`` is what the settings say, empty for nothing."""
+        return configured or self.chosen() or default_pack.NAME
+
+    def chosen(self) -> str:
+        """What ``choose`` was last told; empty for nothing."""
+        try:
+            name = (self.folder / _CHOICE).read_text("ascii").strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise DependencyError(f"{self.folder / _CHOICE} cannot be read: {error}; choose a pack again") from error
+        return name if _NAME.fullmatch(name) else ""
+
+    def choose(self, name: str) -> None:
+        """From the next start on ``name`` is the pack in use, unless the settings name another."""
+        self.path(name)
+        with folders.locked(self.folder):
+            _replace(self.folder / _CHOICE, f"{name}\n".encode())
+
+    def install(self, pack: Pack, contents: Iterable[tuple[str, bytes]]) -> Pack:
+        """Puts a pack in place, the version before is kept; ``contents`` are its files, which its record names."""
+        check_name(pack.name)
+        if pack.name == default_pack.NAME:
+            raise InputError(
+                f"the name {pack.name} belongs to the pack that facesvc builds: choose another", field="name"
+            )
+        folder = self.folder / pack.name
+
+        def files() -> Iterable[tuple[str, bytes]]:
+            yield from contents
+            yield MANIFEST, dump_manifest(pack)
+
+        with folders.locked(self.folder):
+            folders.publish(folder, files(), keep=True)
+        return self.open(pack.name)
+
+    def has_previous(self, name: str) -> bool:
+        """Whether there is a version to roll back to."""
+        return (folders.previous(self.path(name)) / MANIFEST).exists()
+
+    def rollback(self, name: str) -> Pack:
+        """Exchanges a pack and the version before it. Raises ``NotFoundError`` where there is none."""
+        if not self.has_previous(name):
+            raise NotFoundError(f"no earlier version of pack {name} is kept here", field="pack")
+        with folders.locked(self.folder):
+            folders.swap(self.path(name))
+        return self.open(name)
+
+    def remove(self, name: str) -> None:
+        """Deletes a pack and the version before it; what was measured for it stays."""
+        folder = self.path(name)
+        with folders.locked(self.folder):
+            folders.remove(folder)
+
+    def calibrate(self, contract_id: str, calibration: Calibration) -> None:
+        """Keeps ``calibration`` for all packs of that contract, in place of the one that they came with."""
+        with folders.locked(self.folder):
+            (self.folder / _CALIBRATIONS).mkdir(exist_ok=True)
+            _replace(self._calibration_path(contract_id), json.dumps(asdict(calibration), indent=1).encode())
+
+    def _calibrated(self, pack: Pack) -> Pack:
+        path = self._calibration_path(pack.contract_id)
+        try:
+            return replace(pack, calibration=read_calibration(manifest.read(path)))
+        except FileNotFoundError:
+            return pack
+        except (OSError, ValueError) as error:
+            message = f"{path} cannot be used: {error}; calibrate pack {pack.name} again, or remove that file"
+            raise WeightsError(message) from error
+
+    def _calibration_path(self, contract_id: str) -> Path:
+        check_name(contract_id)
+        return self.folder / _CALIBRATIONS / f"{contract_id}.json"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Puts ``content`` in place of the file at ``path`` at once."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise DependencyError(f"{path} cannot be written: {error.strerror}; make its folder writable") from error

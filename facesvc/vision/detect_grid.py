@@ -1,0 +1,182 @@
+"""Detectors that look at the whole picture at once: each cell of three grids says whether a face is there, and where.
+
+SCRFD and YuNet are such detectors; what their outputs mean is written in a *head* of their own (``detect_scrfd``,
+``detect_yunet``). Here is what they share: the picture is scaled so that the smallest face wanted has the size at which
+the network still finds it, laid onto a black canvas whose sides are multiples of the largest stride, and faces that
+were found several times are merged.
+
+A network trained on faces of up to about half its input overlooks one that fills the frame, so a second, coarse look
+at the same picture follows where the first one sees it large.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from facesvc.vision.detection import Detection, Floats, Network, Pixels
+from facesvc.vision.geometry import Box, non_maximum_suppression
+
+STRIDES = (8, 16, 32)
+# Overlap above which two boxes are one face, and the score that a face needs.
+_OVERLAP = 0.4
+_SCORE = 0.5
+# Boxes that go into the suppression at most: far more than a picture has faces, few enough for N squared.
+_MOST_BOXES = 2000
+# Enlarging adds no detail; twice is what brings a face of 12 pixels to where the networks find it.
+_LARGEST_SCALE = 2.0
+# The coarse look: its longer side in network pixels, taken where the first look's shorter side is longer than this.
+_COARSE_SIDE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Faces in pixels of the network's input: ``boxes`` (N, 4) left top right bottom, ``landmarks`` (N, 5, 2), scores.
+
+    All are float32; ``scores`` (N,) are 0 to 1.
+    """
+
+    boxes: Floats
+    landmarks: Floats
+    scores: Floats
+
+
+class Head(Protocol):
+    """What the outputs of a family of networks mean."""
+
+    def read(self, outputs: Sequence[Floats], height: int, width: int, score: float) -> Found:
+        """Faces of at least ``score`` in an input of ``height`` x ``width`` pixels, multiples of 32; unordered.
+
+        Raises ``ValueError`` for outputs that this family does not have.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GridInput:
+    """What a network is given: pixels in ``colour_order`` less ``mean``, over ``std``.
+
+    ``side`` is that of a square input where the graph allows no other size. ``smallest_face`` is the size, in pixels
+    of the input, from which on faces are found and their landmarks are good.
+    """
+
+    mean: tuple[float, float, float]
+    std: float
+    colour_order: str
+    side: int | None
+    smallest_face: float
+
+
+class GridDetector:
+    """Finds faces with one network and the head that reads it. Calls may run side by side in several threads."""
+
+    def __init__(self, network: Network, head: Head, given: GridInput, *, coarse_look: bool = True) -> None:
+        self._network = network
+        self._head = head
+        self._given = given
+        self._coarse_look = coarse_look
+
+    def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
+        """The smallest face looked for in a picture of that size: ``minimum_face``, or more for a fixed input."""
+        return max(minimum_face, self._given.smallest_face / self._largest_scale(width, height))
+
+    def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        """Faces whose box has a side of at least ``minimum_face`` pixels, best score first.
+
+        :param pixels: (H, W, 3) uint8 RGB, contiguous.
+        :return: boxes and landmarks in pixels of ``pixels``; an empty list when there is none.
+        """
+        height, width = pixels.shape[:2]
+        scale = min(self._given.smallest_face / minimum_face, self._largest_scale(width, height))
+        looks = [self._look(pixels, scale)]
+        if self._coarse_look and min(height, width) * scale > _COARSE_SIDE:
+            looks.append(self._look(pixels, _COARSE_SIDE / max(height, width)))
+        found = _merged(joined(looks))
+        return [
+            _detection(box, landmarks, score)
+            for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True)
+            if (box[2:] - box[:2]).max() >= minimum_face
+        ]
+
+    def _largest_scale(self, width: int, height: int) -> float:
+        side = self._given.side
+        return _LARGEST_SCALE if side is None else min(_LARGEST_SCALE, side / max(width, height))
+
+    def _look(self, pixels: Pixels, scale: float) -> Found:
+        """Faces in pixels of the picture, as seen at ``scale``."""
+        height, width = pixels.shape[:2]
+        size = (max(1, int(width * scale)), max(1, int(height * scale)))
+        canvas = self._canvas(_resized(pixels, size))
+        given = self._given
+        blob = cv2.dnn.blobFromImage(canvas, 1 / given.std, mean=given.mean, swapRB=given.colour_order == "BGR")
+        outputs = self._network(blob)  # type: ignore[arg-type]
+        found = self._head.read(outputs, canvas.shape[0], canvas.shape[1], _SCORE)
+        zoom = np.array([width / size[0], height / size[1]], np.float32)
+        return Found(found.boxes * np.tile(zoom, 2), found.landmarks * zoom, found.scores)
+
+    def _canvas(self, view: Pixels) -> Pixels:
+        """``view`` in the upper left corner of what the network takes; the rest is black."""
+        height, width = view.shape[:2]
+        side, largest = self._given.side, STRIDES[-1]
+        canvas_height, canvas_width = (
+            (side, side) if side else (-(-height // largest) * largest, -(-width // largest) * largest)
+        )
+        if (canvas_height, canvas_width) == (height, width):
+            return view
+        canvas = np.zeros((canvas_height, canvas_width, 3), np.uint8)
+        canvas[:height, :width] = view
+        return canvas
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """All faces of all ``parts``."""
+    boxes, landmarks, scores = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "landmarks", "scores")
+    )
+    return Found(boxes, landmarks, scores)
+
+
+def _merged(found: Found) -> Found:
+    """Each face once, best score first: of a face that both looks saw, the one that was surer of it."""
+    best = np.argsort(-found.scores, kind="stable")[:_MOST_BOXES]
+    kept = best[non_maximum_suppression(found.boxes[best], found.scores[best], _OVERLAP)]
+    return Found(found.boxes[kept], found.landmarks[kept], found.scores[kept])
+
+
+def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    height, width = pixels.shape[:2]
+    if size == (width, height):
+        return pixels
+    # Bilinear sampling, as in training, down to a half; below that it would skip pixels.
+    interpolation = cv2.INTER_AREA if size[0] * 2 < width else cv2.INTER_LINEAR
+    return cv2.resize(pixels, size, interpolation=interpolation)  # type: ignore[return-value]
+
+
+def _detection(box: Floats, landmarks: Floats, score: float) -> Detection:
+    left, top, right, bottom = (float(edge) for edge in box)
+    size = max(right - left, 1.0), max(bottom - top, 1.0)
+    return Detection(Box(left, top, *size), np.ascontiguousarray(landmarks, np.float32), min(float(score), 1.0))
+
+
+def levels(outputs: Sequence[Floats], values: int, height: int, width: int) -> list[list[Floats]]:
+    """The outputs with ``values`` values a box, each as (N, values), for the strides 8, 16 and 32.
+
+    Exporters differ in the order of the outputs and in whether there is a batch axis; the shapes tell them apart, for
+    every stride has another number of boxes. Raises ``ValueError`` where a stride has none.
+    """
+    flat = [output.reshape(-1, values) for output in outputs if output.shape[-1] == values]
+    found = []
+    for stride in STRIDES:
+        cells = (height // stride) * (width // stride)
+        # One box a cell, or two; the next stride has a quarter of the cells, so no two strides are mixed up.
+        found.append([output for output in flat if len(output) in (cells, 2 * cells)])
+    return found
+
+
+def centres(height: int, width: int, stride: int, boxes: int) -> Floats:
+    """The upper left corner of the cell of each of ``boxes`` boxes, (boxes, 2) float32 x, y, in input pixels."""
+    rows, columns = height // stride, width // stride
+    grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2) * stride
+    return np.repeat(grid, boxes // len(grid), axis=0).astype(np.float32)
