@@ -1,6 +1,8 @@
 """Builds everything in order and closes it in reverse; no logic."""
 
 import asyncio
+import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -8,14 +10,16 @@ from typing import Self
 import structlog
 from ulid import ULID
 
+from facesvc.api.engines import Engine, Engines
 from facesvc.api.policies import Policies
 from facesvc.api.server import Server
 from facesvc.api.service import Register, Service
 from facesvc.api.workers import Workers
 from facesvc.config import Settings
-from facesvc.engine import image_limits, load_models, warm_up
+from facesvc.engine import Models, image_limits, library, load, load_models, warm_up
 from facesvc.events.feed import Feed
 from facesvc.gallery import EmbeddingContract, Gallery
+from facesvc.gallery.crypto import Vault
 from facesvc.models.runtime import runtime_version
 from facesvc.stream.recognizer import Recognizer
 from facesvc.stream.sightings import Sightings
@@ -31,21 +35,21 @@ def now() -> datetime:
 def load_service(settings: Settings) -> Service:
     """Models, gallery and all that answers calls. Blocks for about a second; belongs in a thread."""
     models = load_models(settings)
-    pipeline = models.pipeline(image_limits(settings))
-    warm_up(pipeline)
-    contract = EmbeddingContract(models.pack.contract_id, models.pack.dimension)
-    gallery = Gallery.open(settings.gallery.path, contract, now())
+    pack = models.pack
+    vault = Vault(settings.gallery.key_path)
+    contract = EmbeddingContract(pack.contract_id, pack.dimension)
+    gallery = Gallery.open(settings.gallery.path, contract, now(), vault)
+    if settings.enrollment.keep_crops:
+        vault.prepare()
     limits = settings.limits
     return Service(
         settings=settings,
-        pack=models.pack,
-        providers=models.providers,
         runtime_version=runtime_version(),
-        pipeline=pipeline,
+        engines=Engines(_engine(models, settings, gallery)),
+        load_engine=lambda pack: _engine(load(pack, settings.models, how=models.concurrency), settings, gallery),
+        library=library(settings),
         gallery=gallery,
-        recognizer=Recognizer(pipeline, gallery, contract.contract_id, now, lambda: str(ULID())),
-        policies=Policies(settings.policies, models.pack.calibration, models.pack.name),
-        workers=Workers(settings.worker_count(), limits.max_waiting_calls),
+        workers=Workers(models.concurrency.workers, limits.max_waiting_calls),
         feed=Feed(str(ULID()), settings.events.remembered),
         sightings=Sightings(timedelta(seconds=settings.events.repeat_after_seconds)),
         streams=Register("streams", limits.max_streams),
@@ -53,6 +57,21 @@ def load_service(settings: Settings) -> Service:
         watchers=Register("watchers", limits.max_watchers),
         start_time=now(),
         now=now,
+        clock=time.perf_counter,
+        open_policies=Counter(),
+    )
+
+
+def _engine(models: Models, settings: Settings, gallery: Gallery) -> Engine:
+    """A pack at work, every network run once."""
+    pack, pipeline = models.pack, models.pipeline(image_limits(settings))
+    warm_up(pipeline)
+    return Engine(
+        pack=pack,
+        providers=models.providers,
+        pipeline=pipeline,
+        recognizer=Recognizer(pipeline, gallery, pack.contract_id, now, lambda: str(ULID())),
+        policies=Policies(settings.policies, pack.calibration, pack.name),
     )
 
 
@@ -73,6 +92,7 @@ class App:
 
     async def __aenter__(self) -> Self:
         """Listen at once, load in a thread meanwhile, then answer."""
+        started = time.perf_counter()
         self.port = await self._server.start(self._settings.server.listen)
         try:
             self._service = await asyncio.to_thread(load_service, self._settings)
@@ -80,8 +100,17 @@ class App:
             await self._server.stop()
             raise
         await self._server.open(self._service)
-        pack = self._service.pack
-        _log.info("serving", port=self.port, pack=pack.name, contract=pack.contract_id, licences=pack.licences)
+        engine = self._service.engine
+        _log.info(
+            "serving",
+            port=self.port,
+            pack=engine.pack.name,
+            contract=engine.pack.contract_id,
+            licences=engine.pack.licences,
+            providers=engine.providers,
+            workers=self._service.workers.count,
+            load_seconds=round(time.perf_counter() - started, 3),
+        )
         return self
 
     async def __aexit__(

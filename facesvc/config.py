@@ -4,10 +4,10 @@ A setting ``a.b`` is ``b`` in the table ``[a]`` of the file, or ``FACESVC_A__B``
 carry their unit. A bad value fails at the start, by name.
 """
 
-import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -34,6 +34,15 @@ def _address(value: str) -> str:
     return value
 
 
+def _web_address(value: str) -> str:
+    address = urlsplit(value)
+    if value and not (address.scheme in {"http", "https"} and address.hostname):
+        raise ValueError(f"{value!r} is no address: write https://HOST/PATH or http://HOST/PATH")
+    if address.query or address.fragment:
+        raise ValueError(f"{value!r} has a query: names are added at the end of the address")
+    return value.rstrip("/")
+
+
 class ServerSettings(_Section):
     """``[server]``: where it listens, and how it stops."""
 
@@ -41,7 +50,7 @@ class ServerSettings(_Section):
     """``HOST:PORT``, port 0 for a free one, or ``unix:PATH``."""
     shutdown_grace_seconds: Seconds = 4.0
     workers: Annotated[int, Field(ge=0, le=256)] = 0
-    """Pictures worked on at the same time; 0 means one for each core."""
+    """Pictures worked on at the same time; 0 means as many as ``models.mode`` asks for."""
 
 
 class DetectionSettings(_Section):
@@ -80,14 +89,29 @@ class ModelSettings(_Section):
     pack: str = ""
     """Empty: the one chosen by ``facesvc models use``, else ``default``."""
     cache_dir: Path = Path(platformdirs.user_cache_dir("facesvc"))
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
+    """The execution providers of onnxruntime to run on, best first; "auto": the best one that works here."""
     strict_providers: bool = False
+    """Refuse to start where a provider is not in use; with "auto", where no accelerator of several is."""
+    mode: Literal["auto", "throughput", "latency"] = "auto"
+    """A core for each of many pictures, or all of them for one; "auto": what ``facesvc bench --tune`` found to be better
+    for the pack on this machine, else "throughput"."""
+    mirror: Annotated[str, AfterValidator(_web_address)] = ""
+    """Where ``facesvc models pull`` finds everything, such as ``https://mirror.office.example/facesvc``; empty: where
+    it was published."""
 
 
 class GallerySettings(_Section):
     """``[gallery]``: where the enrolled people are kept."""
 
     path: Path = Path(platformdirs.user_data_dir("facesvc")) / "gallery.db"
+    key_file: Path | None = None
+    """The key that seals kept crops; none: ``gallery.key`` beside the gallery. It is made where crops are kept."""
+
+    @property
+    def key_path(self) -> Path:
+        """Where the key lies."""
+        return self.key_file or self.path.with_name("gallery.key")
 
 
 class EnrollmentSettings(_Section):
@@ -97,6 +121,8 @@ class EnrollmentSettings(_Section):
     minimum_quality: Share = 0.3
     maximum_yaw_degrees: Annotated[float, Field(gt=0, le=90)] = 45.0
     maximum_pitch_degrees: Annotated[float, Field(gt=0, le=90)] = 40.0
+    keep_crops: bool = False
+    """Keep a sealed picture of each enrolled face, so that people need not come again when the models change."""
     conflict_false_match_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """A new face that is as like somebody else as strangers are at this rate is a conflict."""
 
@@ -165,10 +191,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, which arrives as keyword arguments."""
         return env_settings, init_settings
-
-    def worker_count(self) -> int:
-        """Pictures worked on at the same time."""
-        return self.server.workers or len(os.sched_getaffinity(0))
 
 
 def load(path: Path | None = None) -> Settings:

@@ -1,13 +1,17 @@
 """A pack, loaded: its networks behind the detector and the embedder that feed them."""
 
+import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from facesvc.config import ModelSettings, Settings
 from facesvc.errors import WeightsError
+from facesvc.models import tuning
 from facesvc.models.library import Library
 from facesvc.models.packs import DetectorSpec, EmbedderSpec, Pack
 from facesvc.models.runtime import Network
@@ -30,14 +34,29 @@ Probe = Callable[[Network], vision.Network]
 _GRID_FAMILIES: dict[str, tuple[type[Head], float]] = {"scrfd": (ScrfdHead, 40.0), "yunet": (YunetHead, 56.0)}
 
 
+CGROUP, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """Pictures worked on at the same time, and the threads that a network has for one of them."""
+
+    workers: int
+    threads: int
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
-    """A pack and its loaded networks; ``providers`` are the execution providers in use, best first."""
+    """A pack and its loaded networks; ``providers`` are the execution providers in use, best first.
+
+    The networks were loaded for ``concurrency``: work on as many pictures at a time as it says.
+    """
 
     pack: Pack
     detector: Detector
     embedder: Embedder
     providers: tuple[str, ...]
+    concurrency: Concurrency
 
     def pipeline(self, limits: ImageLimits) -> Pipeline:
         """The vision pipeline over these models."""
@@ -58,18 +77,67 @@ def library(settings: Settings) -> Library:
 def load_models(settings: Settings, probe: Probe = lambda network: network) -> Models:
     """The pack of the settings, with its networks loaded. Raises ``NotFoundError``, ``WeightsError``."""
     packs = library(settings)
-    return load(packs.open(packs.active(settings.models.pack)), settings.models, probe)
+    pack = packs.open(packs.active(settings.models.pack))
+    return load(pack, settings.models, probe, how=concurrency(settings, pack.contract_id))
 
 
-def load(pack: Pack, settings: ModelSettings, probe: Probe = lambda network: network) -> Models:
-    """``pack`` with its networks loaded. Raises ``WeightsError`` for files that are not what the pack says."""
+def load(pack: Pack, settings: ModelSettings, probe: Probe = lambda network: network, *, how: Concurrency) -> Models:
+    """``pack`` with its networks loaded, to be run as ``how`` says.
+
+    Raises ``WeightsError`` for files that are not what the pack says, ``DependencyError`` for an execution provider
+    that is not in use though the settings insist on it.
+    """
+    providers: dict[str, None] = {}
 
     def network(file: str) -> Network:
-        return Network.load(pack.path(file), providers=settings.providers, strict=settings.strict_providers)
+        loaded = Network.load(
+            pack.path(file), threads=how.threads, providers=settings.providers, strict=settings.strict_providers
+        )
+        providers.update(dict.fromkeys(loaded.providers))
+        return loaded
 
-    embedding = network(pack.embedder.file)
-    embedder = _embedder(pack.embedder, embedding, pack.dimension, probe)
-    return Models(pack, _detector(pack.detector, network, probe), embedder, embedding.providers)
+    embedder = _embedder(pack.embedder, network(pack.embedder.file), pack.dimension, probe)
+    return Models(pack, _detector(pack.detector, network, probe), embedder, tuple(providers), how)
+
+
+def concurrency(settings: Settings, contract_id: str) -> Concurrency:
+    """How a pack of that contract is run: for many pictures, or for a single one.
+
+    Several networks side by side, each in one thread, give the most frames a second; all cores for one network give
+    its answer soonest, but the parts of a frame that are no network leave the other cores idle. ``server.workers``
+    wins where it is set; in the mode ``latency`` they share the cores.
+    """
+    count, workers, mode = cores(), settings.server.workers, settings.models.mode
+    if mode == "auto":
+        mode = tuning.read(settings.models.cache_dir).get((contract_id, count), "throughput")
+    if mode == "latency":
+        workers = workers or 1
+        return Concurrency(workers, max(1, count // workers))
+    return Concurrency(workers or count, 1)
+
+
+def cores() -> int:
+    """Cores that this process may use: those it may run on, or fewer where its control group grants less time.
+
+    A part of a core counts as a core: 1.5 are used up by two threads, never by one.
+    """
+    return min([len(os.sched_getaffinity(0)), *(max(1, math.ceil(quota)) for quota in _quotas())])
+
+
+def _quotas() -> Iterator[float]:
+    """The cores that the control groups (version 2) of this process may keep busy; each is bound by those above it."""
+    try:
+        entries = OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        return
+    own = next((line.removeprefix("0::") for line in entries if line.startswith("0::")), "/")
+    group = CGROUP / own.strip("/")
+    for folder in (group, *group.parents):
+        try:
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)
+        except (OSError, ValueError, ZeroDivisionError):
+            continue  # there is no file at the root or in version 1, and "max" is no number: no limit
 
 
 def warm_up(pipeline: Pipeline) -> None:

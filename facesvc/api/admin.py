@@ -1,14 +1,16 @@
 """``AdminService``: what runs here; the rest answers UNIMPLEMENTED."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
 from facesvc import __version__
-from facesvc.api import convert
+from facesvc.api import convert, migration
 from facesvc.api.service import Lobby, Service
-from facesvc.errors import PreconditionError
+from facesvc.errors import DependencyError, NotFoundError, PreconditionError
+from facesvc.models.packs import Pack
 from facesvc.stream.policy import false_positive_identification_rate
 from facesvc.v1 import admin_pb2, admin_pb2_grpc
 
@@ -25,13 +27,37 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """What runs here, and at which error rates."""
         return await asyncio.to_thread(_info, self._lobby.service)
 
+    async def ListModels(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.ListModelsResponse:
+        """The packs on this box."""
+        return await asyncio.to_thread(_models, self._lobby.service)
+
+    async def LoadModel(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.LoadModelRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.LoadModelResponse:
+        """Change to a pack that needs no migration."""
+        service = self._lobby.service
+        await migration.load_model(service, request.name)
+        return admin_pb2.LoadModelResponse(model_pack=await asyncio.to_thread(_pack, service, service.engine.pack))
+
+    async def MigrateGallery(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.MigrateGalleryRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[admin_pb2.MigrateGalleryResponse]:
+        """Embed everybody again and change to a pack."""
+        service = self._lobby.service
+        async for response in migration.migrate(service, request):
+            if response.stage == admin_pb2.MIGRATION_STAGE_SWITCHED:
+                response.model_pack.CopyFrom(await asyncio.to_thread(_pack, service, service.engine.pack))
+            yield response
+
 
 def _info(service: Service) -> admin_pb2.GetServerInfoResponse:
     """May wait for a search, and so belongs in a thread."""
     return admin_pb2.GetServerInfoResponse(
         version=__version__,
         start_time=convert.timestamp(service.start_time),
-        model_pack=_pack(service),
+        model_pack=_pack(service, service.engine.pack),
         policies=[_policy(service, name) for name in service.settings.policies],
         collections=[_collection(service, collection_id) for collection_id in service.gallery.collections()],
         limits=_limits(service),
@@ -40,13 +66,34 @@ def _info(service: Service) -> admin_pb2.GetServerInfoResponse:
     )
 
 
-def _pack(service: Service) -> admin_pb2.ModelPack:
+def _models(service: Service) -> admin_pb2.ListModelsResponse:
+    return admin_pb2.ListModelsResponse(model_packs=[_listed(service, name) for name in service.library.names()])
+
+
+def _listed(service: Service, name: str) -> admin_pb2.ModelPack:
+    """What is known of a pack by its manifest; what is wrong with it stands in ``problem``."""
+    if name == service.engine.pack.name:
+        return _pack(service, service.engine.pack)
+    try:
+        return _pack(service, service.library.peek(name))
+    except (DependencyError, NotFoundError) as error:
+        return admin_pb2.ModelPack(name=name, problem=error.message)
+
+
+def _pack(service: Service, pack: Pack) -> admin_pb2.ModelPack:
+    engine = service.engine
+    active = pack.name == engine.pack.name
     return admin_pb2.ModelPack(
-        name=service.pack.name,
-        embedding_contract=service.pack.contract_id,
-        dimension=service.pack.dimension,
-        licenses=service.pack.licences,
-        execution_providers=service.providers,
+        name=pack.name,
+        embedding_contract=pack.contract_id,
+        dimension=pack.dimension,
+        licenses=pack.licences,
+        execution_providers=engine.providers if active else (),
+        active=active,
+        size_bytes=sum(file.size_bytes for file in pack.files),
+        calibration_source=pack.calibration.source if pack.calibration.points else "",
+        impostor_pairs=pack.calibration.impostor_pairs,
+        embedded_sample_count=service.gallery.has_vectors_for(pack.contract_id)[0],
     )
 
 
@@ -58,11 +105,11 @@ def _policy(service: Service, name: str) -> admin_pb2.PolicyInfo:
         false_match_rate=settings.false_match_rate,
         margin=settings.margin,
         decision_lifetime=convert.duration(settings.decision_lifetime_seconds),
-        true_match_rate=service.policies.true_match_rate(name),
+        true_match_rate=service.engine.policies.true_match_rate(name),
         false_positive_identification_rate=false_positive_identification_rate(settings.false_match_rate, people),
     )
     try:
-        info.threshold = service.policies.get(name).threshold
+        info.threshold = service.engine.policies.get(name).threshold
         info.available = True
     except PreconditionError as error:
         info.unavailable_reason = error.message

@@ -1,6 +1,7 @@
 """The stream of one camera: its frames in, newest first, its results and events out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,7 +51,7 @@ def _arrival(frame: recognition_pb2.Frame, service: Service) -> Arrival:
     except ImageError as error:
         refusal = error
         frame.ClearField("image")  # it will never be looked at, and need not be kept while it waits
-    return Arrival(frame, service.now(), service.pipeline.clock(), refusal)
+    return Arrival(frame, service.now(), service.clock(), refusal)
 
 
 class Stream:
@@ -66,6 +67,16 @@ class Stream:
         self._question = parse_question(service, opening, "opening.")
         self._last_capture: datetime | None = None
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """For the time of the block nobody may change to models that cannot honour this stream's policy."""
+        name = self._question.policy.name
+        self._service.open_policies[name] += 1
+        try:
+            yield
+        finally:
+            self._service.open_policies[name] -= 1
+
     def opened(self) -> recognition_pb2.StreamOpened:
         """The answer to the opening. May wait for a search."""
         policy = self._question.policy
@@ -76,7 +87,7 @@ class Stream:
             threshold=policy.threshold,
             false_match_rate=policy.false_match_rate,
             false_positive_identification_rate=false_positive_identification_rate(policy.false_match_rate, people),
-            embedding_contract=self._service.pack.contract_id,
+            embedding_contract=self._service.engine.pack.contract_id,
         )
 
     async def next_result(self, mailbox: Mailbox[Arrival]) -> recognition_pb2.FrameResult:
@@ -89,28 +100,31 @@ class Stream:
     def _work(self, delivery: Delivery[Arrival]) -> tuple[recognition_pb2.FrameResult, Answer | None]:
         """In a worker thread: a frame's result; what is wrong with the frame is part of it."""
         service, arrival = self._service, delivery.item
-        begun = service.pipeline.clock()
+        begun = service.clock()
         result = recognition_pb2.FrameResult(frame_id=arrival.frame.frame_id, frames_dropped=delivery.dropped)
         answer = None
         try:
             capture_time = self._capture_time(arrival)
             result.capture_time.CopyFrom(convert.timestamp(capture_time))
-            answer = self._recognize(arrival, capture_time)
+            answer, result.embedding_contract = self._recognize(arrival, capture_time)
             result.faces.extend(convert.recognized_faces(answer, self._question.max_candidates))
             result.faces_omitted = answer.analysis.omitted
             result.width, result.height = answer.analysis.width, answer.analysis.height
             result.minimum_face_pixels = answer.analysis.minimum_face
-            total = service.pipeline.clock() - arrival.clock
+            total = service.clock() - arrival.clock
             result.timings.CopyFrom(convert.timings(answer.analysis.times, begun - arrival.clock, total))
         except InputError as error:
             result.error.CopyFrom(convert.item_error(error))
         result.decision_time.CopyFrom(convert.timestamp(service.now()))
         return result, answer
 
-    def _recognize(self, arrival: Arrival, capture_time: datetime) -> Answer:
+    def _recognize(self, arrival: Arrival, capture_time: datetime) -> tuple[Answer, str]:
+        """The answer, and the contract it was made under."""
         if arrival.refusal is not None:
             raise arrival.refusal
-        return self._service.recognizer.recognize(arrival.frame.image.data, self._question, capture_time)
+        with self._service.engines.using() as engine:
+            answer = engine.recognize(arrival.frame.image.data, self._question, capture_time)
+            return answer, engine.pack.contract_id
 
     def _capture_time(self, arrival: Arrival) -> datetime:
         frame = arrival.frame

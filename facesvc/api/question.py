@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from facesvc.api import convert
+from facesvc.api.engines import Engine
 from facesvc.api.service import Service
 from facesvc.errors import ImageError, InputError
 from facesvc.gallery.records import check_id
@@ -20,6 +21,7 @@ class Look:
     """What is looked for in a single picture."""
 
     service: Service
+    engine: Engine
     minimum_face: MinimumFace
     max_faces: int
 
@@ -28,6 +30,7 @@ class Look:
         """From the options of a request. Raises ``InputError``."""
         return cls(
             service,
+            service.engine,
             convert.minimum_face(options, default_minimum_face(service)),
             convert.max_faces(options, service.settings.limits.max_faces),
         )
@@ -37,7 +40,7 @@ class Look:
     ) -> tuple[Analysis, common_pb2.Timings]:
         """The faces of a picture, and where the time since ``arrival`` went. ``ImageError`` names ``field``."""
         check_size(self.service, data, field)
-        pipeline = self.service.pipeline
+        pipeline = self.engine.pipeline
         stage = pipeline.embed if embed else pipeline.detect
 
         def work() -> tuple[float, Analysis]:
@@ -81,7 +84,7 @@ def _parse_question(
     look = Look.parse(service, request.options)
     return Question(
         request.collection_id or convert.DEFAULT_COLLECTION,
-        service.policies.get(request.policy),
+        service.engine.policies.get(request.policy),
         request.max_candidates or 1,
         look.minimum_face,
         look.max_faces,
@@ -91,6 +94,6 @@ def _parse_question(
 def check_size(service: Service, data: bytes, field: str) -> None:
     """Refuse a picture that is too large before it waits for a worker. Raises ``ImageError`` naming ``field``."""
     try:
-        check_length(data, service.pipeline.limits)
+        check_length(data, service.engine.pipeline.limits)
     except ImageError as error:
         raise ImageError(error.message, field=field, reason=error.reason) from error

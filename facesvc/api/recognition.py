@@ -31,8 +31,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         """Find the faces of a picture."""
         service = self._lobby.service
         look = Look.parse(service, request.options)
-        arrival = service.pipeline.clock()
-        analysis, timings = await look.analyse(arrival, request.image.data, embed=False)
+        analysis, timings = await look.analyse(service.clock(), request.image.data, embed=False)
         return recognition_pb2.DetectResponse(
             faces=convert.faces(analysis),
             width=analysis.width,
@@ -48,14 +47,13 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         """Find the faces of a picture and return their vectors."""
         service = self._lobby.service
         look = Look.parse(service, request.options)
-        arrival = service.pipeline.clock()
-        analysis, timings = await look.analyse(arrival, request.image.data, embed=True)
+        analysis, timings = await look.analyse(service.clock(), request.image.data, embed=True)
         return recognition_pb2.EmbedResponse(
             faces=[
                 recognition_pb2.EmbeddedFace(face=convert.face(face, analysis), embedding=face.vector)
                 for face in analysis.faces
             ],
-            embedding_contract=service.pack.contract_id,
+            embedding_contract=look.engine.pack.contract_id,
             faces_omitted=analysis.omitted,
             minimum_face_pixels=analysis.minimum_face,
             timings=timings,
@@ -66,12 +64,16 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
     ) -> recognition_pb2.CompareResponse:
         """Compare one face with every face of another picture."""
         service = self._lobby.service
-        policy = service.policies.get(request.policy)
         look = Look.parse(service, request.options)
-        arrival = service.pipeline.clock()
+        policy = look.engine.policies.get(request.policy)
+        arrival = service.clock()
         reference, _ = await look.analyse(arrival, request.reference.data, embed=True, field="reference.data")
         analysis, _ = await look.analyse(arrival, request.image.data, embed=True)
-        response = recognition_pb2.CompareResponse(threshold=policy.threshold, false_match_rate=policy.false_match_rate)
+        response = recognition_pb2.CompareResponse(
+            threshold=policy.threshold,
+            false_match_rate=policy.false_match_rate,
+            embedding_contract=look.engine.pack.contract_id,
+        )
         if not reference.faces or reference.faces[0].vector is None:
             return response
         response.reference_face.CopyFrom(convert.face(reference.faces[0], reference))
@@ -97,15 +99,16 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         service = self._lobby.service
         question = parse_question(service, request)
         check_size(service, request.image.data, "image.data")
-        now, arrival = service.now(), service.pipeline.clock()
-        begun, answer = await service.workers.run(_timed, service, request.image.data, question, now)
+        now, arrival = service.now(), service.clock()
+        begun, answer, contract_id = await service.workers.run(_timed, service, request.image.data, question, now)
         return recognition_pb2.SearchResponse(
             faces=convert.recognized_faces(answer, question.max_candidates),
             width=answer.analysis.width,
             height=answer.analysis.height,
             faces_omitted=answer.analysis.omitted,
             minimum_face_pixels=answer.analysis.minimum_face,
-            timings=convert.timings(answer.analysis.times, begun - arrival, service.pipeline.clock() - arrival),
+            timings=convert.timings(answer.analysis.times, begun - arrival, service.clock() - arrival),
+            embedding_contract=contract_id,
         )
 
     async def Recognize(  # noqa: N802 - gRPC's name
@@ -120,17 +123,20 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
             if first is None or not first.HasField("opening"):
                 raise InputError("the first message of a stream must be its opening", field="opening")
             stream = Stream(service, first.opening)
-            yield recognition_pb2.RecognizeResponse(opened=await asyncio.to_thread(stream.opened))
-            reader = asyncio.create_task(read_frames(requests, mailbox, service))
-            try:
-                while await mailbox.ready():
-                    yield recognition_pb2.RecognizeResponse(result=await stream.next_result(mailbox))
-                self._lobby.refuse_if_stopping()
-                await reader
-            finally:
-                reader.cancel()
+            with stream.counted():
+                yield recognition_pb2.RecognizeResponse(opened=await asyncio.to_thread(stream.opened))
+                reader = asyncio.create_task(read_frames(requests, mailbox, service))
+                try:
+                    while await mailbox.ready():
+                        yield recognition_pb2.RecognizeResponse(result=await stream.next_result(mailbox))
+                    self._lobby.refuse_if_stopping()
+                    await reader
+                finally:
+                    reader.cancel()
 
 
-def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer]:
-    """When the work on a picture began, by the pipeline's clock, and its result."""
-    return service.pipeline.clock(), service.recognizer.recognize(data, question, capture_time)
+def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer, str]:
+    """When the work on a picture began, by the pipeline's clock, its result, and the contract it was made under."""
+    begun = service.clock()
+    with service.engines.using() as engine:
+        return begun, engine.recognize(data, question, capture_time), engine.pack.contract_id

@@ -1,23 +1,23 @@
 """What the servicers share: the loaded service, the lobby where calls wait for it, and the register of streams."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from facesvc.api.policies import Policies
+from facesvc.api.engines import Engine, Engines
 from facesvc.api.workers import Workers
 from facesvc.config import Settings
 from facesvc.errors import DeadlineError, ExhaustedError, UnavailableError
 from facesvc.events.feed import Feed
 from facesvc.gallery import Gallery
+from facesvc.models.library import Library
 from facesvc.models.packs import Pack
 from facesvc.stream.mailbox import Mailbox
-from facesvc.stream.recognizer import Recognizer
 from facesvc.stream.sightings import Sightings
-from facesvc.vision.pipeline import Pipeline
 
 T = TypeVar("T")
 
@@ -58,13 +58,12 @@ class Service:
     """Everything that answers calls, once the models are loaded."""
 
     settings: Settings
-    pack: Pack
-    providers: tuple[str, ...]
     runtime_version: str
-    pipeline: Pipeline
+    engines: Engines
+    load_engine: Callable[[Pack], Engine]
+    """Loads a pack and runs it once; blocks for about a second, and so belongs in a thread."""
+    library: Library
     gallery: Gallery
-    recognizer: Recognizer
-    policies: Policies
     workers: Workers
     feed: Feed
     sightings: Sightings
@@ -73,6 +72,15 @@ class Service:
     watchers: Register
     start_time: datetime
     now: Callable[[], datetime]
+    clock: Callable[[], float]
+    """Seconds of a clock that never goes back, the pipeline's."""
+    open_policies: Counter[str]
+    """How many open streams decide by each policy."""
+
+    @property
+    def engine(self) -> Engine:
+        """What recognises at this moment; whoever asks twice may get two."""
+        return self.engines.current
 
 
 class Lobby:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from facesvc.cli import bench_stages, bench_stream
-from facesvc.cli.console import Json, err, out, print_json, settings_of
+from facesvc.cli import bench_stages, bench_stream, bench_tune
+from facesvc.cli.console import Json, err, out, print_json, say, settings_of
+from facesvc.config import Settings
 
 
 def bench(
@@ -16,13 +17,29 @@ def bench(
     rounds: Annotated[int, typer.Option(min=3, help="How often each stage is measured.")] = 40,
     idle: Annotated[float, typer.Option(min=1, help="Seconds to watch an open stream without frames.")] = 5.0,
     soak: Annotated[int, typer.Option(min=0, help="Stream so many frames and watch the server's memory.")] = 0,
+    pack: Annotated[str, typer.Option(metavar="NAME", help="The model pack to measure; empty: as configured.")] = "",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Find the better of the modes throughput and latency, and write it down.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Measure every stage, the stream end to end, memory and idle cost; ratios are taken within one call."""
-    settings = settings_of(context)
-    report: dict[str, Any] = {"machine": {**bench_stages.machine(), "workers": settings.worker_count()}}
+    """Measure every stage, the stream end to end, memory and idle cost; ratios are taken within one call.
+
+    With --tune something else is measured: one frame alone, and frames a second with all workers busy, in both modes.
+    The better one is what the server then uses for that pack on this machine, as long as models.mode is "auto".
+    """
+    settings = _with_pack(settings_of(context), pack)
+    if tune:
+        err.print("measuring both modes", style="dim")
+        found = bench_tune.tune(settings, rounds)
+        if json:
+            print_json(asdict(found))
+        else:
+            _print_tuning(found)
+        return
     err.print("measuring the stages", style="dim")
-    stages = bench_stages.measure(settings, rounds)
+    concurrency, stages = bench_stages.measure(settings, rounds)
+    report: dict[str, Any] = {"machine": {**bench_stages.machine(), **asdict(concurrency)}}
     report["stages"] = [{**asdict(stage), "ratio": stage.ratio} for stage in stages]
 
     def measure(bench: bench_stream.StreamBench) -> None:
@@ -40,11 +57,28 @@ def bench(
         _print(report)
 
 
+def _with_pack(settings: Settings, pack: str) -> Settings:
+    models = settings.models.model_copy(update={"pack": pack or settings.models.pack})
+    return settings.model_copy(update={"models": models})
+
+
+def _print_tuning(found: bench_tune.Tuning) -> None:
+    columns = ("mode", "workers", "threads", "frame p50 ms", "p95 ms", "frames/s")
+    table = Table(title=f"pack {found.pack} on {found.cores} cores")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "mode" else "right")
+    for mode in found.figures:
+        times = (f"{mode.p50_ms:.1f}", f"{mode.p95_ms:.1f}", f"{mode.frames_per_second:.1f}")
+        table.add_row(mode.mode, str(mode.workers), str(mode.threads), *times)
+    out.print(table)
+    say(f"{found.mode}: {found.why}")
+
+
 def _print(report: dict[str, Any]) -> None:
     machine = report["machine"]
     out.print(
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average']}; onnxruntime"
-        f" {machine['onnxruntime']}, {machine['threads_a_network']} thread a network, {machine['workers']} workers",
+        f" {machine['onnxruntime']}, {machine['threads']} threads a network, {machine['workers']} workers",
         highlight=False,
     )
     table = Table(title=f"stages, medians (detection at a minimum face of {bench_stages.MINIMUM_FACE:.0f} pixels)")

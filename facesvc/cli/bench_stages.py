@@ -64,10 +64,9 @@ def machine() -> dict[str, Any]:
     load = os.getloadavg()[0]
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": engine.cores(),
         "load_average": round(load, 2),
         "onnxruntime": runtime_version(),
-        "threads_a_network": 1,
     }
 
 
@@ -78,8 +77,8 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def measure(settings: Settings, rounds: int) -> list[StageResult]:
-    """Every stage on the bundled group picture, ``rounds`` times in turn."""
+def measure(settings: Settings, rounds: int) -> tuple[engine.Concurrency, list[StageResult]]:
+    """Every stage on the bundled group picture, ``rounds`` times in turn, and how the networks were loaded."""
     stopwatch = _Stopwatch()
     models = engine.load_models(settings, stopwatch.before)
     limits = engine.image_limits(settings)
@@ -104,7 +103,7 @@ def measure(settings: Settings, rounds: int) -> list[StageResult]:
         }
         results = _in_turn(stages, rounds, stopwatch)
         gallery.close()
-    return results
+    return models.concurrency, results
 
 
 def _in_turn(stages: dict[str, Callable[[], object]], rounds: int, stopwatch: _Stopwatch) -> list[StageResult]:

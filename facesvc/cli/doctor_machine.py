@@ -11,6 +11,7 @@ from pathlib import Path
 import facesvc
 from facesvc.cli.findings import Finding, Level
 from facesvc.config import Settings
+from facesvc.engine import cores, library
 from facesvc.models import packs
 
 CPUINFO, MEMINFO, CGROUP = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -40,12 +41,12 @@ _YEARS = range(2025, 2100)
 _NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 
 
-def cpu(settings: Settings) -> Finding:
+def cpu(_: Settings) -> Finding:
     """Vector units that make the networks fast."""
     lines = CPUINFO.read_text().splitlines()
     known = next((line for line in lines if line.startswith(("flags", "Features"))), "").partition(":")[2].split()
     labels = dict.fromkeys(label for flag, label in _CPU_FEATURES.items() if flag in known)
-    found = f"{', '.join(labels) or 'no vector unit of use'}; {settings.worker_count()} workers"
+    found = f"{', '.join(labels) or 'no vector unit of use'}; {cores()} cores to work with"
     if _CPU_NEEDED & set(known):
         return Finding(Level.OK, found)
     return Finding(Level.WARNING, found, "expect a fraction of the usual speed; use a processor with AVX2 or NEON")
@@ -54,7 +55,8 @@ def cpu(settings: Settings) -> Finding:
 def cache_folder(settings: Settings) -> Finding:
     """Where packs are built. A whole one needs no right to write: the folder may be part of a read-only image."""
     finding = _writable(settings.models.cache_dir, "models.cache_dir")
-    if finding.level is Level.ERROR and not packs.verify(settings.models.cache_dir / settings.models.pack):
+    active = library(settings).active(settings.models.pack)
+    if finding.level is Level.ERROR and not packs.verify(settings.models.cache_dir / active):
         return Finding(Level.OK, f"{finding.found}, and need not be: the pack is there and whole")
     return finding
 

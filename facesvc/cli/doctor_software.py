@@ -8,9 +8,10 @@ import facesvc
 from facesvc.cli.findings import Finding, Level
 from facesvc.cli.models import names
 from facesvc.config import Settings
+from facesvc.engine import library
 from facesvc.errors import DependencyError
 from facesvc.models import default_pack, packs
-from facesvc.models.runtime import Network, available_providers, runtime_version
+from facesvc.models.runtime import CPU, Network, available_providers, runtime_version, wanted_providers
 
 OPENCV_BUILDS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 """Distributions that each bring the module cv2; the first is the one to keep."""
@@ -30,8 +31,9 @@ def python(_: Settings) -> Finding:
 def providers(settings: Settings) -> Finding:
     """What onnxruntime was asked to run the pack's networks on, and what it really does."""
     chosen = settings.models
-    folder = chosen.cache_dir / chosen.pack
-    start = f"onnxruntime {runtime_version()}, asked for {', '.join(chosen.providers)}"
+    folder = chosen.cache_dir / library(settings).active(chosen.pack)
+    asked_for = wanted_providers(chosen.providers)
+    start = f"onnxruntime {runtime_version()}, asked for {', '.join(asked_for)}"
     if packs.verify(folder):
         there = ", ".join(available_providers())
         return Finding(Level.WARNING, f"{start}; there are {there}", "`facesvc models build`, then look again")
@@ -46,7 +48,8 @@ def providers(settings: Settings) -> Finding:
         return Finding(Level.ERROR, f"{start}: {error.message}", advice)
     used = dict.fromkeys(provider for network in networks for provider in network.providers)
     found = f"{start}, in use {', '.join(used)}"
-    if missing := [name for name in chosen.providers if name not in used]:
+    # The CPU is there for what an accelerator leaves; that none is left is nothing to warn of.
+    if missing := [name for name in asked_for if name not in used and name != CPU]:
         advice = f"install the onnxruntime that brings {', '.join(missing)}, or take it out of models.providers"
         return Finding(Level.WARNING, found, advice)
     return Finding(Level.OK, found)

@@ -79,10 +79,11 @@ def _look_at_all(
     settings: Settings, folder: Path, protocol: Protocol, minimum: MinimumFace, *, show: bool
 ) -> dict[Photo, Look]:
     """What was made of each picture, with a progress bar meanwhile."""
-    pipeline = load_models(settings).pipeline(image_limits(settings))
+    models = load_models(settings)
+    pipeline = models.pipeline(image_limits(settings))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not (show and err.is_terminal)) as progress:
-        found = looks(pipeline, folder, protocol, minimum, settings.worker_count())
+        found = looks(pipeline, folder, protocol, minimum, models.concurrency.workers)
         return dict(progress.track(found, total=len(protocol.photos()), description="looking at pictures"))
 
 

@@ -70,6 +70,23 @@ class AsyncClient:
         """See ``Client``."""
         return await self._call(self._admin.GetServerInfo, admin_pb2.GetServerInfoRequest())
 
+    async def list_models(self) -> list[admin_pb2.ModelPack]:
+        """See ``Client``."""
+        return list((await self._call(self._admin.ListModels, admin_pb2.ListModelsRequest())).model_packs)
+
+    async def load_model(self, name: str) -> admin_pb2.ModelPack:
+        """See ``Client``."""
+        return (await self._call(self._admin.LoadModel, admin_pb2.LoadModelRequest(name=name))).model_pack
+
+    async def migrate_gallery(
+        self, name: str = "", *, rollback: bool = False, skip_missing: bool = False
+    ) -> AsyncGenerator[admin_pb2.MigrateGalleryResponse, None]:
+        """See ``Client``."""
+        request = requests.migrate_gallery(name, rollback=rollback, skip_missing=skip_missing)
+        async with aclosing(self._answers(self._admin.MigrateGallery(request))) as answers:
+            async for answer in answers:
+                yield answer
+
     async def detect(
         self, data: bytes, options: recognition_pb2.DetectionOptions | None = None
     ) -> recognition_pb2.DetectResponse:

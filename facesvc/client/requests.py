@@ -8,7 +8,7 @@ from datetime import datetime
 
 from google.protobuf import field_mask_pb2
 
-from facesvc.v1 import common_pb2, enrollment_pb2, presence_pb2, recognition_pb2
+from facesvc.v1 import admin_pb2, common_pb2, enrollment_pb2, presence_pb2, recognition_pb2
 
 
 def image(data: bytes) -> common_pb2.Image:
@@ -145,3 +145,8 @@ def delete_sample(subject_id: str, sample_id: str, collection_id: str) -> enroll
 def watch_events(resume_token: str, collection_id: str, zone: str) -> presence_pb2.WatchEventsRequest:
     """For ``WatchEvents``."""
     return presence_pb2.WatchEventsRequest(resume_token=resume_token, collection_id=collection_id, zone=zone)
+
+
+def migrate_gallery(name: str, *, rollback: bool, skip_missing: bool) -> admin_pb2.MigrateGalleryRequest:
+    """For ``MigrateGallery``."""
+    return admin_pb2.MigrateGalleryRequest(name=name, rollback=rollback, skip_missing=skip_missing)

@@ -67,6 +67,21 @@ class Client:
         """What runs there, and at which error rates."""
         return self._call(self._admin.GetServerInfo, admin_pb2.GetServerInfoRequest())
 
+    def list_models(self) -> list[admin_pb2.ModelPack]:
+        """The model packs on that box."""
+        return list(self._call(self._admin.ListModels, admin_pb2.ListModelsRequest()).model_packs)
+
+    def load_model(self, name: str) -> admin_pb2.ModelPack:
+        """Change to a pack under whose contract everybody has a vector already."""
+        return self._call(self._admin.LoadModel, admin_pb2.LoadModelRequest(name=name)).model_pack
+
+    def migrate_gallery(
+        self, name: str = "", *, rollback: bool = False, skip_missing: bool = False
+    ) -> Generator[admin_pb2.MigrateGalleryResponse, None, None]:
+        """Embed everybody again and change to a pack; leaving the iterator early stops the migration."""
+        request = requests.migrate_gallery(name, rollback=rollback, skip_missing=skip_missing)
+        yield from self._answers(self._admin.MigrateGallery(request))
+
     def detect(
         self, data: bytes, options: recognition_pb2.DetectionOptions | None = None
     ) -> recognition_pb2.DetectResponse:

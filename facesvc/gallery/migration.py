@@ -3,7 +3,7 @@
 The way, which a caller walks in a thread of its own::
 
     with gallery.begin_migration(contract) as migration:
-        while row_ids := migration.pending():
+        while pending := migration.pending():
             ...  # embed migration.crop(row_id) of some, migration.put_many(...), again until none is left
         migration.switch(now, allow_missing=False)
 
@@ -46,8 +46,8 @@ class Migration:
     ) -> None:
         self.abandon()
 
-    def pending(self) -> list[int]:
-        """The row ids of the samples that still need a vector and have a crop to make it from, oldest first."""
+    def pending(self) -> dict[int, SampleName]:
+        """The samples that still need a vector and have a crop to make it from, by row id, oldest first."""
         self._check_running()
         return self._sort_lacking()[0]
 
@@ -84,6 +84,12 @@ class Migration:
             added = self._store.contracts.put(self.contract.contract_id, vectors)
             self._views.add_to_shadow(added)
         return len(added)
+
+    def nearest(self, collection_id: str, vector: Floats) -> Candidate | None:
+        """Whose vector is most like ``vector`` (D,), among all that are there by now, disabled people too."""
+        self._check_running()
+        [found] = self._views.search_shadow(self.contract.contract_id, collection_id, vector[None], 1, lambda _: True)
+        return found[0] if found else None
 
     def search(self, collection_id: str, vectors: Floats, limit: int, now: datetime) -> list[list[Candidate]]:
         """As ``Gallery.search``, among the vectors of the new contract that are there by now."""
@@ -123,12 +129,12 @@ class Migration:
                 self._views.drop_shadow()
                 self._over = True
 
-    def _sort_lacking(self) -> tuple[list[int], list[SampleName]]:
-        """Who lacks a vector: the pending, and the unmigratable."""
-        pending, unmigratable = [], []
+    def _sort_lacking(self) -> tuple[dict[int, SampleName], list[SampleName]]:
+        """Who lacks a vector: the pending by row id, and the unmigratable."""
+        pending, unmigratable = {}, []
         for one in self._store.contracts.lacking(self.contract.contract_id):
             if one.has_crop and one.row_id not in self._given_up:
-                pending.append(one.row_id)
+                pending[one.row_id] = one.name
             else:
                 unmigratable.append(one.name)
         return pending, unmigratable

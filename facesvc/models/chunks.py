@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from facesvc.errors import DependencyError, WeightsError
-from facesvc.models import manifest
+from facesvc.models import folders, manifest
 
 CHUNK_BYTES = 1 << 20
 """Bytes of every chunk but the last."""
@@ -196,11 +196,7 @@ class Part:
         with self._writing():
             self._path.replace(self._target)
             self.validator = None
-            folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            folders.sync(self._target.parent)
 
     def _noted(self) -> str | None:
         """The validator of the bytes that an earlier try left, if they are of the same origin."""
@@ -219,10 +215,8 @@ class Part:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
-        except OSError as error:
+            with folders.blaming(self._path):
+                yield
+        except DependencyError:
             self.validator = None
-            raise DependencyError(
-                f"{self._path} cannot be written to: {error.strerror}; free space there, make it writable for this "
-                f"user, or configure another cache folder"
-            ) from error
+            raise

@@ -87,6 +87,7 @@ CALIBRATION = Calibration(
         OperatingPoint(1.3037583e-5, 0.95535, 0.4787),
     ),
     impostor_pairs=230_104,
+    genuine_pairs=1_174,
     source="LFW, 197 people with one photo each against 1,174 other photos",
 )
 

@@ -1,17 +1,39 @@
 """A folder that is there as a whole or not at all, whenever the process that writes it is killed.
 
 The files are written into a sibling folder, synced to the disk, and the sibling is renamed into place. Names of
-siblings are fixed, because whoever writes holds the lock; so the next writer finds what a killed one left.
+siblings are fixed, because whoever writes holds the lock; so the next writer finds what a killed one left, and what was
+there before is never lost: ``clear_leftovers`` brings it back.
 """
 
 import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facesvc.errors import DependencyError
+
+
+@contextmanager
+def blaming(place: Path) -> Iterator[None]:
+    """A ``DependencyError`` in words for an ``OSError`` of the block, which writes to ``place``."""
+    try:
+        yield
+    except OSError as error:
+        raise DependencyError(
+            f"{place} cannot be written to: {error.strerror}; free space there, make it writable for this user, or "
+            f"configure another cache folder"
+        ) from error
+
+
+def sync(folder: Path) -> None:
+    """Makes the names in ``folder`` outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -21,7 +43,7 @@ def locked(parent: Path) -> Iterator[None]:
     The lock goes with the process (``flock``): a killed holder leaves none. Raises ``DependencyError`` for a folder
     that cannot be written to.
     """
-    with _blaming(parent):
+    with blaming(parent):
         parent.mkdir(parents=True, exist_ok=True)
         lock = (parent / ".lock").open("wb")
     with lock:
@@ -34,10 +56,21 @@ def leftovers(folder: Path) -> list[Path]:
     return [sibling for sibling in _siblings(folder) if sibling.exists()]
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Removes what a killed writer of ``folder`` left; call it with the lock held."""
-    with _blaming(folder.parent):
-        _remove(*_siblings(folder))
+def clear_leftovers(folder: Path, *, keep: bool = False) -> None:
+    """Ends what a killed writer of ``folder`` began; call it with the lock held.
+
+    Where it had taken the old content away and not yet put the new one in its place, the old one is there again.
+    Otherwise the old one goes or, with ``keep``, becomes the ``previous`` one.
+    """
+    new, old = _siblings(folder)
+    if not leftovers(folder):
+        return
+    with blaming(folder.parent):
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        _remove(new)
+        _retire(folder, old, keep=keep)
+        sync(folder.parent)
 
 
 def publish(folder: Path, files: Iterable[tuple[str, bytes]], *, keep: bool = False) -> None:
@@ -48,25 +81,23 @@ def publish(folder: Path, files: Iterable[tuple[str, bytes]], *, keep: bool = Fa
     """
     new, old = _siblings(folder)
     try:
-        clear_leftovers(folder)
-        with _blaming(folder.parent):
+        clear_leftovers(folder, keep=keep)
+        with blaming(folder.parent):
             new.mkdir()
         for name, content in files:
-            with _blaming(folder.parent):
+            with blaming(folder.parent):
                 _write(new / name, content)
-        with _blaming(folder.parent):
-            _sync(new)
+        with blaming(folder.parent):
+            sync(new)
             # A folder that is not empty cannot be renamed over, so for a moment there is none: nothing, never a part.
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
-            _sync(folder.parent)
-            if keep and old.exists():
-                _remove(previous(folder))
-                old.rename(previous(folder))
-            _remove(old)
+            sync(folder.parent)
+            _retire(folder, old, keep=keep)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
+        with suppress(DependencyError):
+            clear_leftovers(folder, keep=keep)
         raise
 
 
@@ -78,18 +109,31 @@ def previous(folder: Path) -> Path:
 def swap(folder: Path) -> None:
     """Exchanges ``folder`` and the previous one; call it with the lock held. Raises ``DependencyError``."""
     _, old = _siblings(folder)
-    with _blaming(folder.parent):
+    with blaming(folder.parent):
         folder.rename(old)
         previous(folder).rename(folder)
         old.rename(previous(folder))
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def remove(folder: Path) -> None:
     """Removes ``folder`` and the previous one; call it with the lock held. Raises ``DependencyError``."""
-    with _blaming(folder.parent):
-        _remove(*_siblings(folder), previous(folder), folder)
-        _sync(folder.parent)
+    new, old = _siblings(folder)
+    with blaming(folder.parent):
+        _remove(new, old, previous(folder))
+        if folder.exists():
+            # At once gone for readers, and never half of it; what is called so is removed by the next writer.
+            folder.rename(new)
+            sync(folder.parent)
+        _remove(new)
+
+
+def _retire(folder: Path, old: Path, *, keep: bool) -> None:
+    """Removes the content that was there before or, with ``keep``, makes it the previous one."""
+    if keep and old.exists():
+        _remove(previous(folder))
+        old.rename(previous(folder))
+    _remove(old)
 
 
 def _siblings(folder: Path) -> tuple[Path, Path]:
@@ -110,23 +154,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in ``folder`` outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _blaming(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DependencyError(
-            f"{folder} cannot be written to: {error.strerror}; free space there, make it writable for this user, or "
-            f"configure another cache folder"
-        ) from error

@@ -39,7 +39,7 @@ from facesvc.models.packs import (
 )
 from facesvc.models.runtime import Network
 
-UNCALIBRATED = Calibration((), 0, "never measured")
+UNCALIBRATED = Calibration((), 0, 0, "never measured")
 _MAX_FILE_BYTES = 1 << 30
 _TRIED_SIDE = 64
 

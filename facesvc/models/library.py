@@ -2,13 +2,14 @@
 
 The pack in use is the one that the settings name, else the one that was chosen here, else ``default``. What was
 measured on this box, the similarity that belongs to each false-match rate, is kept beside the packs under the embedding
-contract it holds for, so that it outlives a pack that is fetched or built again.
+contract it holds for, so that it outlives a pack that is fetched or built again; and so is the SHA-256 of what was
+fetched without one being published (``pins.json``).
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,14 +20,22 @@ from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, r
 
 _CHOICE = "chosen"
 _CALIBRATIONS = "calibrations"
+_PINS = "pins.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 def check_name(name: str) -> None:
     """An ``InputError`` unless ``name`` can be that of a pack."""
-    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS):
+    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS, _PINS):
         message = f"{name[:64]!a} cannot be the name of a pack: 1 to 64 letters, digits, '_', '.' and '-' can"
         raise InputError(message, field="pack")
+
+
+def check_new_name(name: str) -> None:
+    """As ``check_name``, and an ``InputError`` for the name of the pack that facesvc builds."""
+    check_name(name)
+    if name == default_pack.NAME:
+        raise InputError(f"the name {name} belongs to the pack that facesvc builds: choose another", field="name")
 
 
 class Library:
@@ -38,6 +47,8 @@ class Library:
     def names(self) -> list[str]:
         """The default pack, there or not, and every other that is there."""
         found = {path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")}
+        # And one whose writer was killed between two renames: ``path`` puts it back.
+        found |= {path.parent.name[1:-4] for path in self.folder.glob(f".*.old/{MANIFEST}")}
         return [default_pack.NAME, *sorted(found - {default_pack.NAME})]
 
     def path(self, name: str) -> Path:
@@ -48,7 +59,11 @@ class Library:
             raise NotFoundError(
                 f"there is no model pack {name!a} in {self.folder}, only {known}: pull or add it first", field="pack"
             )
-        return self.folder / name
+        folder = self.folder / name
+        if name != default_pack.NAME and not folder.exists():
+            with folders.locked(self.folder):
+                folders.clear_leftovers(folder, keep=True)
+        return folder
 
     def open(self, name: str) -> Pack:
         """A pack, every byte checked; the default one is built where it is missing.
@@ -91,11 +106,7 @@ class Library:
 
     def install(self, pack: Pack, contents: Iterable[tuple[str, bytes]]) -> Pack:
         """Puts a pack in place, the version before is kept; ``contents`` are its files, which its record names."""
-        check_name(pack.name)
-        if pack.name == default_pack.NAME:
-            raise InputError(
-                f"the name {pack.name} belongs to the pack that facesvc builds: choose another", field="name"
-            )
+        check_new_name(pack.name)
         folder = self.folder / pack.name
 
         def files() -> Iterable[tuple[str, bytes]]:
@@ -103,7 +114,10 @@ class Library:
             yield MANIFEST, dump_manifest(pack)
 
         with folders.locked(self.folder):
-            folders.publish(folder, files(), keep=True)
+            folders.clear_leftovers(folder, keep=True)
+            # What is damaged, or the same, is not worth to be gone back to.
+            worth = not verify(folder) and load_manifest(folder) != replace(pack, folder=folder)
+            folders.publish(folder, files(), keep=worth)
         return self.open(pack.name)
 
     def has_previous(self, name: str) -> bool:
@@ -111,11 +125,18 @@ class Library:
         return (folders.previous(self.path(name)) / MANIFEST).exists()
 
     def rollback(self, name: str) -> Pack:
-        """Exchanges a pack and the version before it. Raises ``NotFoundError`` where there is none."""
-        if not self.has_previous(name):
-            raise NotFoundError(f"no earlier version of pack {name} is kept here", field="pack")
+        """Exchanges a pack and the version before it.
+
+        Raises ``NotFoundError`` where there is none, and ``WeightsError`` for one that is damaged.
+        """
+        folder = self.path(name)
         with folders.locked(self.folder):
-            folders.swap(self.path(name))
+            folders.clear_leftovers(folder, keep=True)
+            if not (folders.previous(folder) / MANIFEST).exists():
+                raise NotFoundError(f"no earlier version of pack {name} is kept here", field="pack")
+            if problems := verify(folders.previous(folder)):
+                raise WeightsError(f"the earlier version of pack {name} is damaged: {'; '.join(problems)}")
+            folders.swap(folder)
         return self.open(name)
 
     def remove(self, name: str) -> None:
@@ -123,6 +144,24 @@ class Library:
         folder = self.path(name)
         with folders.locked(self.folder):
             folders.remove(folder)
+
+    def pins(self) -> dict[str, str]:
+        """The SHA-256 of each file that was fetched without one being published, by the name it was fetched under."""
+        path = self.folder / _PINS
+        try:
+            return manifest.read(path).texts("pins")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise DependencyError(
+                f"{path} cannot be used: {error}; remove it, and what is pulled next is pinned"
+            ) from error
+
+    def pin(self, pins: Mapping[str, str]) -> None:
+        """Adds to ``pins``, in place of what was pinned before under the same names."""
+        with folders.locked(self.folder):
+            content = json.dumps({"pins": {**self.pins(), **pins}}, indent=1, sort_keys=True)
+            _replace(self.folder / _PINS, content.encode())
 
     def calibrate(self, contract_id: str, calibration: Calibration) -> None:
         """Keeps ``calibration`` for all packs of that contract, in place of the one that they came with."""

@@ -268,4 +268,5 @@ def _embedder(fields: manifest.Fields) -> EmbedderSpec:
 def read_calibration(fields: manifest.Fields) -> Calibration:
     """The calibration that ``fields`` hold. Raises ``ValueError``."""
     points = tuple(OperatingPoint(*row) for row in fields.rows("points", 3))
-    return Calibration(points, fields.integer("impostor_pairs"), fields.text("source"))
+    pairs = fields.integer("impostor_pairs"), fields.integer("genuine_pairs")
+    return Calibration(points, *pairs, fields.text("source"))

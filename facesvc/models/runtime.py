@@ -1,4 +1,10 @@
-"""Runs a graph: the only importer of onnxruntime. Its telemetry is switched off in ``facesvc/__init__.py``."""
+"""Runs a graph: the only importer of onnxruntime. Its telemetry is switched off in ``facesvc/__init__.py``.
+
+An execution provider is what onnxruntime runs the nodes of a graph on. That the installed onnxruntime was built with
+one says nothing about the machine: its libraries may be missing, its hardware too, and then onnxruntime quietly runs on
+the CPU. So it is asked afterwards which provider has nodes to run; only that one is in use, and any other that was
+wanted is a warning or, where the settings are strict, an error.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +19,17 @@ from facesvc.errors import DependencyError, WeightsError
 
 Floats = NDArray[np.float32]
 
+AUTO = "auto"
+"""In place of a list of providers: every accelerator that onnxruntime was built with, best first, then the CPU."""
 CPU = "CPUExecutionProvider"
+_ACCELERATORS = (
+    "TensorrtExecutionProvider",
+    "CUDAExecutionProvider",
+    "OpenVINOExecutionProvider",
+    "CoreMLExecutionProvider",
+    "QNNExecutionProvider",
+)
+_REMOTE = "AzureExecutionProvider"  # sends inputs to a service elsewhere, and has no kernel of its own
 _ERRORS_ONLY = 3  # onnxruntime's severities: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
 
 _log = structlog.get_logger(__name__)
@@ -24,6 +40,14 @@ def available_providers() -> tuple[str, ...]:
     return tuple(onnxruntime.get_available_providers())
 
 
+def wanted_providers(providers: Sequence[str]) -> tuple[str, ...]:
+    """The list of names that ``providers``, a list or ``AUTO``, stands for."""
+    if providers != AUTO:
+        return tuple(providers)
+    built_in = available_providers()
+    return (*(name for name in _ACCELERATORS if name in built_in), CPU)
+
+
 def runtime_version() -> str:
     """The version of onnxruntime."""
     return str(onnxruntime.__version__)
@@ -32,45 +56,41 @@ def runtime_version() -> str:
 class Network:
     """A loaded graph with one input, ready to be called from any thread.
 
-    ``providers`` are those in use, best first; ``input_shape`` has a name or None where a dimension varies;
-    ``output_names`` is the order of what a call returns.
+    ``providers`` are those that run nodes of it, best first; ``input_shape`` has a name or None where a dimension
+    varies; ``output_names`` is the order of what a call returns.
     """
 
     def __init__(self, session: Any) -> None:
         (only_input,) = session.get_inputs()
         self._session = session
         self._input_name = only_input.name
-        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self.providers = _in_use(session)
         self.input_shape: tuple[int | str | None, ...] = tuple(only_input.shape)
         self.output_names: tuple[str, ...] = tuple(output.name for output in session.get_outputs())
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1, providers: Sequence[str] = (CPU,), strict: bool = False) -> Self:
-        """The graph in the file ``path``, on the first of ``providers`` that works; the CPU always does.
+        """The graph in the file ``path``, on the first of ``providers`` (or ``AUTO``) that works; the CPU always does.
 
-        A provider that was asked for and is not used gives a warning in the log, or with ``strict``, where no part of
-        the graph may fall back to the CPU either, a ``DependencyError``. Raises ``WeightsError`` for a file that is not
-        a graph with one input.
+        A provider that was wanted and is not in use gives a warning in the log with the reason. With ``strict`` it is
+        a ``DependencyError``, and so is a node that falls back to the CPU where that is not in the list; under ``AUTO``
+        one accelerator has to be in use where onnxruntime was built with any. Raises ``WeightsError`` for a file that
+        is not a graph with one input.
         """
-        # onnxruntime only warns about a name it does not know, in words of its own; we keep those from it.
-        known = [name for name in providers if name in available_providers()]
-        if strict and len(known) < len(providers):
-            raise DependencyError(_not_in_use(providers, available_providers()))
+        wanted = wanted_providers(providers)
+        reasons = {name: reason for name in wanted if (reason := _obstacle(name))}
+        session = _start(path, _options(threads), wanted, reasons)
         try:
-            session = onnxruntime.InferenceSession(
-                path, _options(threads, strict=strict and CPU not in providers), providers=known or [CPU]
-            )
             network = cls(session)
-        # Its exceptions have no base of their own; whatever it is, this file cannot be run.
-        except Exception as error:
-            raise WeightsError(
-                f"{path} cannot be loaded on {', '.join(providers)}: {error}; `facesvc models build` writes it anew"
-            ) from error
-        if set(providers) - set(network.providers):
-            message = _not_in_use(providers, network.providers)
-            if strict:
-                raise DependencyError(message)
-            _log.warning(message, asked_for=list(providers), used=list(network.providers), file=str(path))
+        except ValueError as error:
+            raise WeightsError(_unusable_file(path, f"a graph with one input is wanted: {error}")) from error
+        fallbacks = _fallbacks(wanted, network.providers, reasons)
+        # Under AUTO one accelerator may stand in for another; only the CPU in place of all of them is refused.
+        accelerated = providers == AUTO and any(name != CPU for name in network.providers)
+        if strict and fallbacks and not accelerated:
+            raise DependencyError(_refusal(fallbacks, network.providers))
+        for fallback in fallbacks:
+            _log.warning(fallback, asked_for=list(wanted), used=list(network.providers), file=str(path))
         return network
 
     def __call__(self, array: Floats) -> tuple[Floats, ...]:
@@ -78,12 +98,77 @@ class Network:
         return tuple(self._session.run(None, {self._input_name: array}))
 
 
-def _not_in_use(asked_for: Sequence[str], used: Sequence[str]) -> str:
-    missing = ", ".join(name for name in asked_for if name not in used)
-    return f"{missing} cannot be used here; there is {', '.join(used)}: install the onnxruntime that fits the hardware"
+def _obstacle(name: str) -> str:
+    """Why a provider cannot be tried at all; empty where it can."""
+    if name == _REMOTE:
+        return "it runs nothing on this machine"
+    return "" if name in available_providers() else "the installed onnxruntime was not built with it"
 
 
-def _options(threads: int, *, strict: bool) -> Any:
+def _start(path: Path, options: Any, wanted: Sequence[str], reasons: dict[str, str]) -> Any:
+    """A session on those of ``wanted`` that start; ``reasons`` gets an entry for each of the others.
+
+    Raises ``WeightsError`` where not even the CPU can load the file.
+    """
+    candidates = [name for name in wanted if name not in reasons]
+    while True:
+        try:
+            # Without enable_fallback=0 onnxruntime goes on by itself on the CPU, and says so on standard output: here,
+            # and again whenever a run fails.
+            session = onnxruntime.InferenceSession(path, options, providers=candidates or [CPU], enable_fallback=0)
+        # Its exceptions have no base of their own.
+        except Exception as error:
+            accelerators = [name for name in candidates if name != CPU]
+            if not accelerators:
+                raise WeightsError(_unusable_file(path, str(error))) from error
+            culprit = _culprit(accelerators, str(error))
+            reasons[culprit] = f"it does not start: {error}"
+            candidates.remove(culprit)
+        else:
+            for name in set(candidates) - set(session.get_providers()):
+                reasons[name] = "it does not start: its libraries, its driver or its hardware are missing"
+            return session
+
+
+def _culprit(accelerators: Sequence[str], error: str) -> str:
+    """The provider that an error speaks of, else the first: they are started in that order."""
+    text = error.lower()
+    named = (name for name in accelerators if name.removesuffix("ExecutionProvider").lower() in text)
+    return next(named, accelerators[0])
+
+
+def _in_use(session: Any) -> tuple[str, ...]:
+    """The providers that have nodes to run: a provider can be registered and take none."""
+    running = {subgraph.ep_name for subgraph in session.get_provider_graph_assignment_info()}
+    return tuple(name for name in session.get_providers() if name in running and name != _REMOTE)
+
+
+def _fallbacks(wanted: Sequence[str], used: Sequence[str], reasons: dict[str, str]) -> list[str]:
+    """What does not run where it was wanted, a line each. A CPU that is left nothing to do is no fallback."""
+    missing = [name for name in wanted if name not in used and name != CPU]
+    if missing or CPU in wanted or CPU not in used:
+        return [
+            f"{name} cannot be used here: {reasons.get(name, 'it can run no node of this graph')}" for name in missing
+        ]
+    return [f"{', '.join(wanted)} cannot run all of this graph: {CPU} runs the rest"]
+
+
+def _refusal(fallbacks: Sequence[str], used: Sequence[str]) -> str:
+    return (
+        f"{'; '.join(fallbacks)}. The fallback to {', '.join(used)} is refused because models.strict_providers is set:"
+        " install the onnxruntime, driver and libraries that fit the hardware, or allow the fallback with"
+        " models.strict_providers = false"
+    )
+
+
+def _unusable_file(path: Path, problem: str) -> str:
+    return (
+        f"{path} cannot be loaded: {problem}; `facesvc models build` writes the default pack anew, any other must be"
+        " added or pulled again"
+    )
+
+
+def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -92,11 +177,10 @@ def _options(threads: int, *, strict: bool) -> Any:
     # Idle threads that spin cost an edge box seven times the CPU at 30 calls a second.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # The arena keeps the largest block that any frame ever needed, the memory pattern a plan for each input size.
     # P-Net at 384x266 takes as long without them (13.4 against 14.5 ms, medians of 40 on a slow core); after one
     # 960x540 frame and 400 different sizes the process holds 210 MB without and 520 MB with them.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    if strict:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from facesvc.vision.crop import SEARCHED_SHARE, kept_crop
 from facesvc.vision.decode import Image, ImageHeader, ImageLimits, decode, read_header
 from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.embed import Embedder
@@ -18,6 +19,8 @@ _DETAIL_FOR_EMBEDDING = 100
 _DECODED_PIXELS = 12_500_000
 # The limit on what a detector scans counts pixels at the scale at which the smallest face is this large.
 _SCANNED_FACE = 12
+# A kept crop may show parts of other faces.
+_CROPPED_FACES = 8
 
 Clock = Callable[[], float]
 """Seconds of a clock that never goes back."""
@@ -89,6 +92,17 @@ class Pipeline:
         image = decode(data, header, _largest_scale(header))
         return self.embedder.embed_template(image.pixels, detection.scaled(image.scale).landmarks)
 
+    def crop(self, data: bytes, detection: Detection) -> bytes:
+        """A JPEG of one face that ``embed`` found in the same bytes, with all around it that any models need."""
+        header = read_header(data, self.limits)
+        image = decode(data, header, _largest_scale(header))
+        return kept_crop(image.pixels, detection.scaled(image.scale).box)
+
+    def find(self, crop: bytes) -> Face | None:
+        """The face that a kept crop shows, with its vector; None where these models find none in it."""
+        analysis = self.embed(crop, MinimumFace(_SCANNED_FACE, SEARCHED_SHARE), _CROPPED_FACES)
+        return nearest_centre(analysis)
+
     def _run(self, data: bytes, minimum: MinimumFace, max_faces: int, *, embed: bool) -> Analysis:
         times, started = StageTimes(), self.clock()
         header = read_header(data, self.limits)
@@ -118,6 +132,17 @@ class Pipeline:
         if embed:
             times.add("embed", self.clock() - assessed)
         return Face(detection.scaled(1 / image.scale), quality, vector)
+
+
+def nearest_centre(analysis: Analysis) -> Face | None:
+    """The face in the middle of the picture; None where there is none."""
+
+    def distance(face: Face) -> float:
+        box = face.detection.box
+        right, down = box.left + box.width / 2 - analysis.width / 2, box.top + box.height / 2 - analysis.height / 2
+        return math.hypot(right, down)
+
+    return min(analysis.faces, key=distance, default=None)
 
 
 def _largest_scale(header: ImageHeader) -> float:

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from facesvc import app, config
+from facesvc.api.engines import Engines
 from facesvc.api.server import Server
 from facesvc.api.service import Service
 from facesvc.client import AsyncClient
@@ -53,10 +54,12 @@ class Vision:
 
 def with_vision(service: Service, vision: Vision) -> Service:
     """``service`` with the networks of ``vision``."""
-    real = service.pipeline.embedder
+    engine = service.engine
+    real = engine.pipeline.embedder
     embedder = Embedder(vision.network, real.side, real.mean, real.std, real.template, real.dimension)
-    pipeline = replace(service.pipeline, detector=vision, embedder=embedder)
-    return replace(service, pipeline=pipeline, recognizer=replace(service.recognizer, pipeline=pipeline))
+    pipeline = replace(engine.pipeline, detector=vision, embedder=embedder)
+    recognizer = replace(engine.recognizer, pipeline=pipeline)
+    return replace(service, engines=Engines(replace(engine, pipeline=pipeline, recognizer=recognizer)))
 
 
 @dataclass

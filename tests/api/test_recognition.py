@@ -52,9 +52,9 @@ async def test_embed_gives_unit_vectors_under_the_contract(start: Start, group_j
     running = await start()
     response = await running.client.embed(group_jpeg)
     vectors = np.array([face.embedding for face in response.faces])
-    assert vectors.shape == (6, running.service.pack.dimension)
+    assert vectors.shape == (6, running.service.engine.pack.dimension)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
-    assert response.embedding_contract == running.service.pack.contract_id
+    assert response.embedding_contract == running.service.engine.pack.contract_id
 
 
 async def test_compare_tells_the_same_from_another(start: Start, group_jpeg: bytes, guest_png: bytes) -> None:

@@ -58,7 +58,7 @@ def migrate(embed: Embed, now: datetime) -> Callable[[Gallery, EmbeddingContract
 
     def migrate(gallery: Gallery, contract: EmbeddingContract) -> None:
         with gallery.begin_migration(contract) as migration:
-            for row_id in migration.pending():
+            for row_id in list(migration.pending()):
                 migration.put(row_id, embed(migration.crop(row_id) or b"", contract))
             migration.switch(now, allow_missing=False)
 

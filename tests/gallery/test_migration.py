@@ -36,7 +36,7 @@ def embed_pending(embed: Embed) -> Callable[[Migration], int]:
     """Embeds what a migration lacks at the moment; how many."""
 
     def embed_pending(migration: Migration) -> int:
-        crops = {row_id: migration.crop(row_id) for row_id in migration.pending()}
+        crops = {row_id: migration.crop(row_id) for row_id in list(migration.pending())}
         return migration.put_many({row_id: embed(crop, migration.contract) for row_id, crop in crops.items() if crop})
 
     return embed_pending
@@ -58,7 +58,7 @@ def test_the_whole_way(
     for subject_id in ("ada", "bob", "carl"):
         enrol_crop(subject_id)
     with gallery.begin_migration(target) as migration:
-        pending = migration.pending()
+        pending = list(migration.pending())
         assert pending == sorted(pending)
         assert [migration.crop(row_id) for row_id in pending] == [b"ada", b"bob", b"carl"]
         assert migration.unmigratable() == []
@@ -67,7 +67,7 @@ def test_the_whole_way(
         [[best]] = migration.search("office", embed(b"bob", target)[None], 5, now)
         assert best.subject_id == "bob"
         assert best.similarity == pytest.approx(1)
-        assert migration.pending() == [pending[0], pending[2]]
+        assert list(migration.pending()) == [pending[0], pending[2]]
         assert migration.put_many({pending[0]: embed(b"ada", target), pending[2]: embed(b"carl", target)}) == 2
         assert gallery.has_vectors_for(target.contract_id) == (3, 3)
         assert (gallery.contract, gallery.previous_contract) == (contract, None)
@@ -163,7 +163,7 @@ def test_a_crop_of_no_use_can_be_given_up(
         assert damaged.value.reason == "CROP_DAMAGED"
         migration.give_up(2)
         assert embed_pending(migration) == 1
-        assert (migration.pending(), len(migration.unmigratable())) == ([], 1)
+        assert (list(migration.pending()), len(migration.unmigratable())) == ([], 1)
         migration.switch(now, allow_missing=True)
     with pytest.raises(ContractMismatchError):
         gallery.add_sample(sample, None, now, contract_id="resnet-a/1")
@@ -210,14 +210,14 @@ def test_what_is_gone_or_there_already_is_passed_over(
     for subject_id in ("ada", "bob", "carl"):
         enrol_crop(subject_id)
     with gallery.begin_migration(target) as migration:
-        ada, bob, carl = migration.pending()
+        ada, bob, carl = list(migration.pending())
         gallery.erase_subject("office", "ada", now)
         assert migration.crop(ada) is None
         assert migration.put_many({row_id: embed(b"bob", target) for row_id in (ada, bob)}) == 1
         assert migration.put_many({bob: embed(b"carl", target), carl: embed(b"carl", target)}) == 1
         assert not migration.put(bob, embed(b"bob", target))
         assert migration.put_many({}) == 0
-        assert migration.pending() == []
+        assert list(migration.pending()) == []
         [[first, second]] = migration.search("office", embed(b"carl", target)[None], 5, now)
         assert (first.subject_id, second.subject_id) == ("carl", "bob")
         assert second.similarity < 0.99
@@ -259,7 +259,7 @@ def test_vectors_of_another_kind_are_refused(
         for vector in wrong:
             with pytest.raises(InputError, match="vector"):
                 migration.put_many({2: sound, 1: vector})
-        assert migration.pending() == [1, 2]
+        assert list(migration.pending()) == [1, 2]
 
 
 def test_one_migration_at_a_time(
@@ -320,7 +320,7 @@ def test_an_abandoned_migration_goes_on_where_it_was(
         migration.put(2, embed(b"bob", target))
     gallery.close()
     with closing(Gallery.open(path, contract, now, vault)) as again, again.begin_migration(target) as migration:
-        assert migration.pending() == [3]
+        assert list(migration.pending()) == [3]
         [[best]] = migration.search("office", embed(b"ada", target)[None], 1, now)
         assert best.subject_id == "ada"
         assert best.similarity == pytest.approx(1)
@@ -346,7 +346,7 @@ def test_the_way_back_needs_no_crop(
     previous = gallery.previous_contract
     assert previous == contract
     with gallery.begin_migration(previous) as migration:
-        assert migration.pending() == []
+        assert list(migration.pending()) == []
         assert migration.unmigratable() == []
         migration.switch(now, allow_missing=False)
     assert (gallery.contract, gallery.previous_contract) == (contract, target)
@@ -397,7 +397,7 @@ def test_a_full_disk_stops_no_search_and_leaves_the_old_contract(
         database.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(DependencyError, match="the disk is full"):
             embed_pending(migration)
-        assert len(migration.pending()) == 60  # a batch is one transaction
+        assert len(list(migration.pending())) == 60  # a batch is one transaction
         assert migration.search("office", embed(b"p0", target)[None], 1, now) == [[]]
         assert found("p0", contract) == ["p0"]
         database.execute("PRAGMA max_page_count = 100000")

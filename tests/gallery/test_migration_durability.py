@@ -52,7 +52,7 @@ for n in count(1):
         for newcomers in (1, 0):
             for _ in range(newcomers):
                 enrol(n - 1)
-            pending = migration.pending()
+            pending = list(migration.pending())
             for first in range(0, len(pending), 6):
                 migration.put_many({row: vector_of(migration.crop(row), n) for row in pending[first : first + 6]})
                 print("put", n, flush=True)
@@ -105,7 +105,7 @@ def test_a_killed_migration_loses_nobody(path: Path, tmp_path: Path, now: dateti
     except ContractMismatchError:
         following = Gallery.open(path, contract_of(current), now, vault)
         with following.begin_migration(contract_of(current + 1)) as migration:
-            for row_id in migration.pending():
+            for row_id in list(migration.pending()):
                 crop = migration.crop(row_id)
                 assert crop is not None
                 migration.put(row_id, vector_of(crop.decode(), current + 1))

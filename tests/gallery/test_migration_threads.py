@@ -71,7 +71,7 @@ def migrate(gallery: Gallery, target: EmbeddingContract, embed: Embed, now: date
         with gallery.begin_migration(target) as migration:
             begun.set()
             for refusals in range(10_000):
-                for row_id in migration.pending()[:10]:
+                for row_id in list(migration.pending())[:10]:
                     if crop := migration.crop(row_id):
                         migration.put(row_id, embed(crop, target))
                 try:

@@ -1,0 +1,235 @@
+"""Changing the models while cameras stream: load beside, embed everybody again, check, switch, let go of the old.
+
+Crops are embedded one at a time among the frames of the streams, each in its turn, so that a stream waits for no more
+than one of them. Until the switch nothing has changed for anybody; whatever fails before it, or is cancelled, leaves
+the old models at work, and the vectors made so far for the next try.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import structlog
+
+from facesvc.api.engines import Engine
+from facesvc.api.policies import DEFAULT_POLICY
+from facesvc.api.service import Service
+from facesvc.errors import DependencyError, ImageError, NotFoundError, PreconditionError
+from facesvc.gallery import EmbeddingContract
+from facesvc.gallery.migration import Migration
+from facesvc.gallery.records import Floats, SampleName
+from facesvc.v1 import admin_pb2
+
+MAX_MISSING = 1000
+# A crop is looked at once here and was averaged over many looks in the gallery: hardly anybody is unlike themselves.
+LEAST_RANK_ONE = 0.98
+# Vectors that go to the disk together, and samples between two messages to the caller.
+_BATCH = 16
+_LONGEST_JOB_S = 60.0
+
+Response = admin_pb2.MigrateGalleryResponse
+
+_log = structlog.get_logger(__name__)
+
+
+def contract_of(engine: Engine) -> EmbeddingContract:
+    """What the vectors of an engine are."""
+    return EmbeddingContract(engine.pack.contract_id, engine.pack.dimension)
+
+
+async def load_model(service: Service, name: str) -> None:
+    """Changes to a pack under whose contract everybody has a vector already.
+
+    Raises ``PreconditionError`` (``MIGRATION_REQUIRED``, ``POLICY_UNAVAILABLE``), ``NotFoundError``, ``WeightsError``.
+    """
+    engine = await _loaded(service, name)
+    contract_id = engine.pack.contract_id
+    if contract_id == service.engine.pack.contract_id:
+        await _switch(service, engine, lambda: None)
+        return
+    have, total = await asyncio.to_thread(service.gallery.has_vectors_for, contract_id)
+    if have < total:
+        raise PreconditionError(
+            f"{total - have} of {total} samples have no vector of pack {name} ({contract_id}): migrate the gallery,"
+            f" `facesvc models migrate {name}`",
+            reason="MIGRATION_REQUIRED",
+        )
+    with await asyncio.to_thread(service.gallery.begin_migration, contract_of(engine)) as migration:
+        await _switch(service, engine, partial(migration.switch, service.now(), allow_missing=False))
+
+
+async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) -> AsyncIterator[Response]:
+    """The progress of a migration; when it ends the new models are at work. Raises as the proto says."""
+    yield Response(stage=admin_pb2.MIGRATION_STAGE_LOADING)
+    name = await asyncio.to_thread(_previous, service) if request.rollback else request.name
+    engine = await _loaded(service, name)
+    migration = await asyncio.to_thread(service.gallery.begin_migration, contract_of(engine))
+    try:
+        run = _Run(service, engine, migration, skip_missing=request.skip_missing)
+        async for response in run.responses():
+            yield response
+    finally:
+        # To the end, also where the caller has left.
+        await asyncio.shield(asyncio.to_thread(migration.abandon))
+
+
+async def _loaded(service: Service, name: str) -> Engine:
+    """The pack ``name``, ready for work. Raises ``PreconditionError`` where it cannot do what is asked of it now."""
+    pack = await asyncio.to_thread(service.library.open, name)
+    engine = await asyncio.to_thread(service.load_engine, pack)
+    _check_policies(service, engine)
+    return engine
+
+
+def _check_policies(service: Service, engine: Engine) -> None:
+    """Raises ``PreconditionError`` unless ``engine`` can honour what streams decide by, and the default policy."""
+    for name in {DEFAULT_POLICY, *(name for name, streams in service.open_policies.items() if streams)}:
+        engine.policies.get(name)
+
+
+def _previous(service: Service) -> str:
+    """The name of the pack that was in use before the last migration."""
+    contract = service.gallery.previous_contract
+    if contract is None:
+        raise PreconditionError("the gallery was never migrated: there is nothing to go back to", reason="NO_PREVIOUS")
+    for name in service.library.names():
+        try:
+            if service.library.peek(name).contract_id == contract.contract_id:
+                return name
+        except (DependencyError, NotFoundError):
+            continue
+    raise NotFoundError(f"no pack with the contract {contract.contract_id} is here: add it again", field="name")
+
+
+async def _switch(service: Service, engine: Engine, commit: Callable[[], None]) -> None:
+    """From the next frame on ``engine`` is the one at work; ``commit`` changes the gallery."""
+    _check_policies(service, engine)  # streams may have been opened since
+    before = await asyncio.to_thread(_commit, service, engine, commit)
+    # A frame that began under the old models is searched among the old vectors; then they may go.
+    unused = await asyncio.to_thread(service.engines.wait_unused, before, _LONGEST_JOB_S)
+    if unused and before.pack.contract_id != engine.pack.contract_id:
+        await asyncio.to_thread(service.gallery.retire, before.pack.contract_id)
+    _log.info("models changed", pack=engine.pack.name, contract=engine.pack.contract_id, licences=engine.pack.licences)
+
+
+def _commit(service: Service, engine: Engine, commit: Callable[[], None]) -> Engine:
+    """The engine that was at work before. Nothing comes between the gallery and the engine in this thread."""
+    commit()
+    before = service.engines.replace(engine)
+    named = service.settings.models.pack
+    if named and named != engine.pack.name:
+        _log.warning("the settings name another pack, which is loaded at the next start", models_pack=named)
+    else:
+        service.library.choose(engine.pack.name)
+    return before
+
+
+def _itself(job: tuple[int, SampleName]) -> tuple[int, SampleName]:
+    return job
+
+
+class _Run:
+    """One migration to the pack of ``engine``."""
+
+    def __init__(self, service: Service, engine: Engine, migration: Migration, *, skip_missing: bool) -> None:
+        self._service = service
+        self._engine = engine
+        self._migration = migration
+        self._skip_missing = skip_missing
+        self._probes: dict[int, tuple[SampleName, Floats]] = {}
+
+    async def responses(self) -> AsyncIterator[Response]:
+        """Embed and check until nobody is left out, then switch."""
+        missing = await asyncio.to_thread(self._missing)
+        if missing and not self._skip_missing:
+            yield Response(stage=admin_pb2.MIGRATION_STAGE_EMBEDDING, missing=missing)
+            people = len({(sample.collection_id, sample.subject_id) for sample in missing})
+            raise PreconditionError(
+                f"{len(missing)} samples of {people} people have no crop and would have to be enrolled again; nothing"
+                " was changed",
+                reason="CROPS_MISSING",
+            )
+        while True:
+            async for response in self._embed():
+                yield response
+            yield Response(stage=admin_pb2.MIGRATION_STAGE_CHECKING, total_count=len(self._probes))
+            rank_one = await asyncio.to_thread(self._rank_one)
+            missing = await asyncio.to_thread(self._missing)
+            if await self._switched():
+                break
+        yield Response(stage=admin_pb2.MIGRATION_STAGE_SWITCHED, rank_one=rank_one, missing=missing)
+
+    def _missing(self) -> list[admin_pb2.MissingSample]:
+        """The samples that cannot be embedded, the first of them."""
+        return [
+            admin_pb2.MissingSample(
+                collection_id=name.collection_id, subject_id=name.subject_id, sample_id=name.sample_id
+            )
+            for name in self._migration.unmigratable()[:MAX_MISSING]
+        ]
+
+    async def _embed(self) -> AsyncIterator[Response]:
+        """Every sample that has a crop and no vector yet, those too that are enrolled meanwhile."""
+        done = 0
+        while pending := await asyncio.to_thread(self._migration.pending):
+            total, waiting = done + len(pending), list(pending.items())
+            for start in range(0, len(waiting), _BATCH):
+                batch = waiting[start : start + _BATCH]
+                vectors = {}
+                for job in batch:
+                    row_id, _ = job
+                    vector = await self._service.workers.run_next(partial(_itself, job), self._look)
+                    if vector is not None:
+                        vectors[row_id] = vector
+                await asyncio.to_thread(self._migration.put_many, vectors)
+                done += len(batch)
+                yield Response(stage=admin_pb2.MIGRATION_STAGE_EMBEDDING, done_count=done, total_count=total)
+
+    def _look(self, job: tuple[int, SampleName]) -> Floats | None:
+        """In a worker thread: the new vector of a sample; None where it is gone, or its crop is of no use."""
+        row_id, owner = job
+        pipeline = self._engine.pipeline
+        try:
+            crop = self._migration.crop(row_id)
+            if crop is None:
+                return None
+            face = pipeline.find(crop)
+        except (DependencyError, ImageError) as error:
+            _log.warning("a crop cannot be used", sample_id=owner.sample_id, reason=error.reason)
+            self._migration.give_up(row_id)
+            return None
+        if face is None or face.vector is None:
+            _log.warning("no face is found in a crop", sample_id=owner.sample_id)
+            self._migration.give_up(row_id)
+            return None
+        self._probes[row_id] = owner, face.vector
+        return pipeline.template(crop, face.detection)
+
+    def _rank_one(self) -> float:
+        """The share of the crops embedded in this run whose own person comes first among all.
+
+        Raises ``PreconditionError`` (``CHECK_FAILED``) where it is too small: these models do not tell people apart.
+        """
+        found = 0
+        for owner, probe in self._probes.values():
+            nearest = self._migration.nearest(owner.collection_id, probe)
+            found += nearest is not None and nearest.subject_id == owner.subject_id
+        rank_one = found / len(self._probes) if self._probes else 1.0
+        if rank_one < LEAST_RANK_ONE:
+            raise PreconditionError(
+                f"only {rank_one:.1%} of {len(self._probes)} crops find their own person first, {LEAST_RANK_ONE:.0%}"
+                f" are needed: pack {self._engine.pack.name} does not tell these people apart; nothing was changed",
+                reason="CHECK_FAILED",
+            )
+        return rank_one
+
+    async def _switched(self) -> bool:
+        """Whether the new models are at work; False where somebody was enrolled meanwhile and has to be embedded."""
+        try:
+            commit = partial(self._migration.switch, self._service.now(), allow_missing=self._skip_missing)
+            await _switch(self._service, self._engine, commit)
+        except PreconditionError as error:
+            if error.reason != "MIGRATION_INCOMPLETE":
+                raise
+            return False
+        return True
