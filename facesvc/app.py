@@ -46,7 +46,11 @@ def load_service(settings: Settings) -> Service:
         settings=settings,
         runtime_version=runtime_version(),
         engines=Engines(_engine(models, settings, gallery)),
-        load_engine=lambda pack: _engine(load(pack, settings.models, how=models.concurrency), settings, gallery),
+        load_engine=lambda pack: _engine(
+            load(pack, settings.models, how=models.concurrency, coarse_look=settings.detection.coarse_look),
+            settings,
+            gallery,
+        ),
         library=library(settings),
         gallery=gallery,
         workers=Workers(models.concurrency.workers, limits.max_waiting_calls),
@@ -89,6 +93,13 @@ class App:
         """Where the server listens, with the port that it got."""
         listen = self._settings.server.listen
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{self.port}"
+
+    @property
+    def models_in_words(self) -> str:
+        """Which pack is at work, on what, and under which licences; only inside the block."""
+        assert self._service is not None
+        engine = self._service.engine
+        return f"pack {engine.pack.name} on {', '.join(engine.providers)}, under {'; '.join(engine.pack.licences)}"
 
     async def __aenter__(self) -> Self:
         """Listen at once, load in a thread meanwhile, then answer."""

@@ -58,6 +58,8 @@ class DetectionSettings(_Section):
 
     minimum_face_pixels: Annotated[float, Field(ge=12, le=4096)] = 40.0
     minimum_face_fraction: Share = 0.0
+    coarse_look: bool = True
+    """With SCRFD and YuNet, look a second time, at a small size: else a face that fills the frame is overlooked."""
 
 
 class LimitSettings(_Section):
@@ -92,9 +94,9 @@ class ModelSettings(_Section):
     providers: Literal["auto"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
     """The execution providers of onnxruntime to run on, best first; "auto": the best one that works here."""
     strict_providers: bool = False
-    """Refuse to start where a provider is not in use; with "auto", where no accelerator of several is."""
+    """Refuse to start where a provider is not in use; with "auto", where onnxruntime has accelerators and uses none."""
     mode: Literal["auto", "throughput", "latency"] = "auto"
-    """A core for each of many pictures, or all of them for one; "auto": what ``facesvc bench --tune`` found to be better
+    """A core for each of many pictures, or all cores for one; "auto": what ``facesvc bench --tune`` found to be better
     for the pack on this machine, else "throughput"."""
     mirror: Annotated[str, AfterValidator(_web_address)] = ""
     """Where ``facesvc models pull`` finds everything, such as ``https://mirror.office.example/facesvc``; empty: where
@@ -147,6 +149,8 @@ class PolicySettings(_Section):
     minimum_quality: Share = 0.1
     minimum_true_match_rate: Share = 0.8
     """A pack that recognises fewer of the genuine at this error rate is refused."""
+    extrapolate: bool = False
+    """Accept a rate below what was measured for the pack, at a threshold that is a guess, drawn out from the table."""
     liveness_required: bool = False
     decision_lifetime_seconds: Seconds = 5.0
 

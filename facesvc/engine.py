@@ -28,9 +28,9 @@ Load = Callable[[str], Network]
 Probe = Callable[[Network], vision.Network]
 """May put something before a network, such as a clock."""
 
-# The head that reads the outputs of a family, and the size, in pixels of its input, at which the smallest face wanted is
-# shown. Faces of 16 are found, but their landmarks are poor: on LFW with MobileFaceNet SCRFD-2.5G gives 99.07 % at 24
-# and 32, 99.27 % at 40 and 56; YuNet 98.60 % at 32 and 40, 99.10 % at 56.
+# The head that reads the outputs of a family, and the size, in pixels of its input, at which the smallest face wanted
+# is shown. Faces of 16 are found, but their landmarks are poor: on LFW with MobileFaceNet SCRFD-2.5G gives 99.07 % at
+# 24 and 32, 99.27 % at 40 and 56; YuNet 98.60 % at 32 and 40, 99.10 % at 56.
 _GRID_FAMILIES: dict[str, tuple[type[Head], float]] = {"scrfd": (ScrfdHead, 40.0), "yunet": (YunetHead, 56.0)}
 
 
@@ -43,6 +43,9 @@ class Concurrency:
 
     workers: int
     threads: int
+
+
+_ALONE = Concurrency(workers=1, threads=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +81,25 @@ def load_models(settings: Settings, probe: Probe = lambda network: network) -> M
     """The pack of the settings, with its networks loaded. Raises ``NotFoundError``, ``WeightsError``."""
     packs = library(settings)
     pack = packs.open(packs.active(settings.models.pack))
-    return load(pack, settings.models, probe, how=concurrency(settings, pack.contract_id))
+    how = concurrency(settings, pack.contract_id)
+    return load(pack, settings.models, probe, how=how, coarse_look=settings.detection.coarse_look)
 
 
-def load(pack: Pack, settings: ModelSettings, probe: Probe = lambda network: network, *, how: Concurrency) -> Models:
-    """``pack`` with its networks loaded, to be run as ``how`` says.
+def load(
+    pack: Pack,
+    settings: ModelSettings,
+    probe: Probe = lambda network: network,
+    *,
+    how: Concurrency = _ALONE,
+    coarse_look: bool = True,
+) -> Models:
+    """``pack`` with its networks loaded, to be run as ``how`` says; ``coarse_look`` is the setting of that name.
 
     Raises ``WeightsError`` for files that are not what the pack says, ``DependencyError`` for an execution provider
-    that is not in use though the settings insist on it.
+    that is not in use though the settings insist on it, and ``PreconditionError`` for a pack that lost too much when it
+    was made int8.
     """
+    pack.check_fit_for_use()
     providers: dict[str, None] = {}
 
     def network(file: str) -> Network:
@@ -97,7 +110,8 @@ def load(pack: Pack, settings: ModelSettings, probe: Probe = lambda network: net
         return loaded
 
     embedder = _embedder(pack.embedder, network(pack.embedder.file), pack.dimension, probe)
-    return Models(pack, _detector(pack.detector, network, probe), embedder, tuple(providers), how)
+    detector = _detector(pack.detector, network, probe, coarse_look=coarse_look)
+    return Models(pack, detector, embedder, tuple(providers), how)
 
 
 def concurrency(settings: Settings, contract_id: str) -> Concurrency:
@@ -160,7 +174,7 @@ def _embedder(spec: EmbedderSpec, network: Network, dimension: int, probe: Probe
     return Embedder(probe(network), spec.side, spec.mean, spec.std, template, dimension, spec.colour_order)
 
 
-def _detector(spec: DetectorSpec, load: Load, probe: Probe) -> Detector:
+def _detector(spec: DetectorSpec, load: Load, probe: Probe, *, coarse_look: bool) -> Detector:
     if spec.family == "mtcnn":
         pnet, rnet, onet = (probe(load(spec.files[role])) for role in ("pnet", "rnet", "onet"))
         return MtcnnDetector(pnet, rnet, onet)
@@ -168,4 +182,5 @@ def _detector(spec: DetectorSpec, load: Load, probe: Probe) -> Detector:
     head, smallest_face = _GRID_FAMILIES[spec.family]
     *_, height, width = network.input_shape
     side = height if isinstance(height, int) and height == width else None
-    return GridDetector(probe(network), head(), GridInput(spec.mean, spec.std, spec.colour_order, side, smallest_face))
+    given = GridInput(spec.mean, spec.std, spec.colour_order, side, smallest_face)
+    return GridDetector(probe(network), head(), given, coarse_look=coarse_look)

@@ -1,6 +1,5 @@
 """Settings are validated once, by name; the environment wins over the file."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ def test_the_defaults_are_two_policies_and_loopback() -> None:
     assert set(settings.policies) == {"presence", "access"}
     assert settings.policies["access"].liveness_required
     assert settings.policies["access"].false_match_rate <= 1e-5
-    assert settings.worker_count() == len(os.sched_getaffinity(0))
+    assert settings.models.providers == "auto"
+    assert settings.models.mode == "auto"
 
 
 def test_the_file_overrides_the_defaults_and_the_environment_the_file(
@@ -31,7 +31,6 @@ def test_the_file_overrides_the_defaults_and_the_environment_the_file(
     monkeypatch.setenv("FACESVC_LIMITS__MAX_FACES", "7")
     settings = load(path)
     assert (settings.server.workers, settings.limits.max_faces) == (3, 7)
-    assert settings.worker_count() == 3
 
 
 def test_a_policy_of_the_file_keeps_what_it_does_not_say(tmp_path: Path) -> None:
@@ -44,6 +43,20 @@ def test_a_policy_of_the_file_keeps_what_it_does_not_say(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "providers"),
+    [
+        ("auto", "auto"),
+        ('["CUDAExecutionProvider", "CPUExecutionProvider"]', ("CUDAExecutionProvider", "CPUExecutionProvider")),
+    ],
+)
+def test_providers_are_auto_or_a_list_also_in_the_environment(
+    text: str, providers: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACESVC_MODELS__PROVIDERS", text)
+    assert load().models.providers == providers
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("[server]\nworkers = -1\n", "server.workers"),
@@ -52,6 +65,9 @@ def test_a_policy_of_the_file_keeps_what_it_does_not_say(tmp_path: Path) -> None
         ("[limits]\nmax_faces = 'many'\n", "limits.max_faces"),
         ("[limits]\nmax_fases = 3\n", "limits.max_fases"),
         ("[policies.presence]\nfalse_match_rate = 0\n", "policies.presence.false_match_rate"),
+        ("[models]\nproviders = 'CUDA'\n", "models.providers"),
+        ("[models]\nproviders = []\n", "models.providers"),
+        ("[models]\nmode = 'fast'\n", "models.mode"),
         ("policies = 3\n", "policies"),
         ("nonsense = 1\n", "nonsense"),
     ],

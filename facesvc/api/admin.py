@@ -100,6 +100,7 @@ def _pack(service: Service, pack: Pack) -> admin_pb2.ModelPack:
 def _policy(service: Service, name: str) -> admin_pb2.PolicyInfo:
     settings = service.settings.policies[name]
     people = max(map(service.gallery.subject_count, service.gallery.collections()), default=0)
+    basis = service.engine.policies.basis(name)
     info = admin_pb2.PolicyInfo(
         name=name,
         false_match_rate=settings.false_match_rate,
@@ -107,6 +108,10 @@ def _policy(service: Service, name: str) -> admin_pb2.PolicyInfo:
         decision_lifetime=convert.duration(settings.decision_lifetime_seconds),
         true_match_rate=service.engine.policies.true_match_rate(name),
         false_positive_identification_rate=false_positive_identification_rate(settings.false_match_rate, people),
+        calibration_source=basis.source,
+        impostor_pairs=basis.impostor_pairs,
+        false_match_rate_upper_bound=basis.upper_bound,
+        extrapolated=basis.extrapolated,
     )
     try:
         info.threshold = service.engine.policies.get(name).threshold

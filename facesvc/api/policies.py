@@ -13,6 +13,19 @@ DEFAULT_POLICY = "presence"
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What a threshold rests on: ``source`` is the measurement, empty for a pack that was never measured.
+
+    ``upper_bound`` is what the real false-match rate is at most, with 95 % confidence; nought where that is not known.
+    """
+
+    source: str
+    impostor_pairs: int
+    upper_bound: float
+    extrapolated: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Policies:
     """All policies by name, over one calibration. Nothing here ever lowers a bar."""
 
@@ -33,7 +46,7 @@ class Policies:
         return Policy(
             name,
             settings.false_match_rate,
-            self.calibration.similarity_at(settings.false_match_rate),
+            self.calibration.similarity_at(settings.false_match_rate, extrapolate=settings.extrapolate),
             settings.margin,
             settings.minimum_quality,
             timedelta(seconds=settings.decision_lifetime_seconds),
@@ -41,10 +54,22 @@ class Policies:
 
     def true_match_rate(self, name: str) -> float:
         """The share of genuine comparisons that reach the threshold; nought where that is not known."""
+        settings = self.settings[name]
         try:
-            return self.calibration.tmr_at(self.settings[name].false_match_rate)
+            return self.calibration.tmr_at(settings.false_match_rate, extrapolate=settings.extrapolate)
         except PreconditionError:
             return 0.0
+
+    def basis(self, name: str) -> Basis:
+        """What the threshold of a policy rests on, whether the policy can be honoured or not."""
+        calibration, settings = self.calibration, self.settings[name]
+        rate, extrapolate = settings.false_match_rate, settings.extrapolate
+        try:
+            upper_bound = calibration.false_match_bounds_at(rate, extrapolate=extrapolate)[1]
+        except PreconditionError:
+            upper_bound = 0.0
+        source = calibration.source if calibration.points else ""
+        return Basis(source, calibration.impostor_pairs, upper_bound, extrapolate and calibration.extrapolates(rate))
 
     def _obstacles(self, settings: PolicySettings) -> list[str]:
         obstacles = []
@@ -53,9 +78,10 @@ class Policies:
         if (settings.matches, settings.frames) != (1, 1):
             obstacles.append(f"it decides by {settings.matches} of {settings.frames} frames, and faces are not tracked")
         try:
-            rate = self.calibration.tmr_at(settings.false_match_rate)
+            rate = self.calibration.tmr_at(settings.false_match_rate, extrapolate=settings.extrapolate)
         except PreconditionError as error:
-            return [*obstacles, error.message]
+            offer = self.calibration.extrapolates(settings.false_match_rate) and ", or let the policy extrapolate"
+            return [*obstacles, f"{error.message}{offer or ''}"]
         if rate < settings.minimum_true_match_rate:
             obstacles.append(
                 f"at a false-match rate of {settings.false_match_rate:g} pack {self.pack} recognises {rate:.0%} of"

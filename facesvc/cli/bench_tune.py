@@ -107,12 +107,12 @@ def tune(settings: Settings, rounds: int) -> Tuning:
 def better(throughput: ModeFigures, latency: ModeFigures) -> tuple[tuning.Mode, str]:
     """The mode to run in, and why."""
     faster = throughput.p50_ms / latency.p50_ms
-    lost = 1 - latency.frames_per_second / throughput.frames_per_second
-    mode: tuning.Mode = "latency" if faster >= _FASTER and lost < _LOST else "throughput"
-    change = f"loses {lost:.0%}" if lost >= 0 else f"gains {-lost:.0%}"
+    kept = latency.frames_per_second / throughput.frames_per_second
+    mode: tuning.Mode = "latency" if faster >= _FASTER and kept > 1 - _LOST else "throughput"
+    change = f"loses {1 - kept:.1%}" if kept <= 1 else f"gains {kept - 1:.1%}"
     return mode, (
         f"latency makes a single frame {faster:.2f} times as fast and {change} of the frames a second; it is chosen"
-        f" where it is at least {_FASTER} times as fast and loses less than {_LOST:.0%}"
+        f" where it is at least {_FASTER} times as fast and loses less than {_LOST:.1%}"
     )
 
 

@@ -18,6 +18,9 @@ from facesvc.cli import (
     enroll,
     evaluate,
     models,
+    models_calibrate,
+    models_migrate,
+    models_quantize,
     recognize,
     serve,
     subjects,
@@ -38,6 +41,9 @@ app.command()(recognize.recognize)
 app.command()(watch.watch)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)
+models.app.command()(models_calibrate.calibrate)
+models.app.command()(models_migrate.migrate)
+models.app.command("quantize")(models_quantize.quantize)
 app.add_typer(models.app, name="models")
 app.command()(bench.bench)
 app.command()(doctor.doctor)

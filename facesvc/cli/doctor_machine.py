@@ -12,6 +12,7 @@ import facesvc
 from facesvc.cli.findings import Finding, Level
 from facesvc.config import Settings
 from facesvc.engine import cores, library
+from facesvc.errors import DependencyError
 from facesvc.models import packs
 
 CPUINFO, MEMINFO, CGROUP = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -55,10 +56,15 @@ def cpu(_: Settings) -> Finding:
 def cache_folder(settings: Settings) -> Finding:
     """Where packs are built. A whole one needs no right to write: the folder may be part of a read-only image."""
     finding = _writable(settings.models.cache_dir, "models.cache_dir")
-    active = library(settings).active(settings.models.pack)
-    if finding.level is Level.ERROR and not packs.verify(settings.models.cache_dir / active):
-        return Finding(Level.OK, f"{finding.found}, and need not be: the pack is there and whole")
-    return finding
+    if finding.level is Level.OK:
+        return finding
+    try:
+        active = library(settings).active(settings.models.pack)
+    except DependencyError:
+        return finding
+    if packs.verify(settings.models.cache_dir / active):
+        return finding
+    return Finding(Level.OK, f"{finding.found}, and need not be: the pack is there and whole")
 
 
 def data_folder(settings: Settings) -> Finding:

@@ -6,10 +6,9 @@ from importlib import metadata
 
 import facesvc
 from facesvc.cli.findings import Finding, Level
-from facesvc.cli.models import names
 from facesvc.config import Settings
 from facesvc.engine import library
-from facesvc.errors import DependencyError
+from facesvc.errors import DependencyError, NotFoundError, WeightsError
 from facesvc.models import default_pack, packs
 from facesvc.models.runtime import CPU, Network, available_providers, runtime_version, wanted_providers
 
@@ -31,12 +30,13 @@ def python(_: Settings) -> Finding:
 def providers(settings: Settings) -> Finding:
     """What onnxruntime was asked to run the pack's networks on, and what it really does."""
     chosen = settings.models
-    folder = chosen.cache_dir / library(settings).active(chosen.pack)
+    name = library(settings).active(chosen.pack)
+    folder = chosen.cache_dir / name
     asked_for = wanted_providers(chosen.providers)
     start = f"onnxruntime {runtime_version()}, asked for {', '.join(asked_for)}"
     if packs.verify(folder):
         there = ", ".join(available_providers())
-        return Finding(Level.WARNING, f"{start}; there are {there}", "`facesvc models build`, then look again")
+        return Finding(Level.WARNING, f"{start}; there are {there}", f"{_cure(name)}, then look again")
     pack = packs.load_manifest(folder)
     try:
         networks = [
@@ -49,7 +49,7 @@ def providers(settings: Settings) -> Finding:
     used = dict.fromkeys(provider for network in networks for provider in network.providers)
     found = f"{start}, in use {', '.join(used)}"
     # The CPU is there for what an accelerator leaves; that none is left is nothing to warn of.
-    if missing := [name for name in asked_for if name not in used and name != CPU]:
+    if missing := [one for one in asked_for if one not in used and one != CPU]:
         advice = f"install the onnxruntime that brings {', '.join(missing)}, or take it out of models.providers"
         return Finding(Level.WARNING, found, advice)
     return Finding(Level.OK, found)
@@ -78,19 +78,29 @@ def opencv(_: Settings) -> Finding:
 
 def pack(settings: Settings) -> Finding:
     """Every file of the active pack is as its manifest says."""
-    name, cache_dir = settings.models.pack, settings.models.cache_dir
-    folder = cache_dir / name
-    if name not in names(cache_dir):
-        return Finding(
-            Level.ERROR, f"there is no pack {name!a} in {cache_dir}", f"set models.pack to {default_pack.NAME}"
-        )
-    if not folder.exists():
-        return Finding(
-            Level.WARNING, f"{name} is not built yet", "`facesvc models build`, or leave it to the first use"
-        )
-    if problems := packs.verify(folder):
-        return Finding(Level.ERROR, f"{name} is damaged: {'; '.join(problems)}", "`facesvc models build`")
+    packs_here = library(settings)
+    name = packs_here.active(settings.models.pack)
+    try:
+        folder = packs_here.path(name)
+        if name == default_pack.NAME and not folder.exists():
+            advice = "`facesvc models build`, or leave it to the first use"
+            return Finding(Level.WARNING, f"{name} is not built yet", advice)
+        if problems := packs.verify(folder):
+            return Finding(Level.ERROR, f"{name} is damaged: {'; '.join(problems)}", _cure(name))
+        packs_here.peek(name)
+    except NotFoundError as error:
+        where = "models.pack" if settings.models.pack else "`facesvc models use`"
+        return Finding(Level.ERROR, error.message, f"{_cure(name)}, or choose another one with {where}")
+    except WeightsError as error:
+        return Finding(Level.ERROR, f"{name} cannot be used: {error.message}", _cure(name))
     return Finding(Level.OK, f"{name} is whole, in {folder}")
+
+
+def _cure(name: str) -> str:
+    """How a pack is put in place again."""
+    if name == default_pack.NAME:
+        return "`facesvc models build`"
+    return f"`facesvc models pull {name}` or `facesvc models add`"
 
 
 def _version(distribution: str) -> str | None:

@@ -1,29 +1,59 @@
-"""``facesvc evaluate``: the error rates of a pack, measured on Labeled Faces in the Wild. Needs no server."""
+"""``facesvc evaluate``: the error rates of packs, measured on Labeled Faces in the Wild. Needs no server."""
 
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from facesvc.cli.console import Json, err, out, print_json, settings_of
-from facesvc.cli.evaluation import Evaluation, Identification, Look, figures, looks
+from facesvc.cli import evaluate_compare
+from facesvc.cli.console import Json, complain, out, print_json, printable, settings_of
+from facesvc.cli.evaluation import Evaluation, Identification, figures, looks
 from facesvc.cli.evaluation_plot import check_plottable, draw
-from facesvc.cli.lfw import Photo, Protocol, read_protocol
+from facesvc.cli.lfw import IDENTIFICATION, Protocol, read_protocol
+from facesvc.cli.models_calibrate import (
+    LEAST_USEFUL_RATE,
+    as_objects,
+    keep,
+    load_for_measuring,
+    percent_bounds,
+)
+from facesvc.cli.progress import tracked
 from facesvc.config import Settings
-from facesvc.engine import image_limits, load_models
+from facesvc.engine import Models, image_limits, library
+from facesvc.errors import DependencyError, InputError
+from facesvc.models.calibration import bounds, supports
+from facesvc.models.figures import Figures, TrueMatches
 from facesvc.vision.detection import MinimumFace
 from facesvc.vision.scores import OperatingPoint
+
+_TAR_RATE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be measured, and on what."""
+
+    settings: Settings
+    folder: Path
+    protocol: Protocol
+    minimum: MinimumFace
+    calibrate: bool
+    show: bool
 
 
 def evaluate(
     context: typer.Context,
     lfw: Annotated[Path, typer.Option(metavar="DIR", help="The folder with pairs.txt and images/.")],
-    pack: Annotated[str, typer.Option(help="The model pack to measure; empty: as configured.")] = "",
+    pack: Annotated[str, typer.Option(help="The model pack to measure; empty: the active one.")] = "",
+    compare: Annotated[str, typer.Option(metavar="A,B,...", help="Measure these packs instead, side by side.")] = "",
     minimum_face: Annotated[float, typer.Option(help="Side of the smallest face looked for, in pixels.")] = 40.0,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Keep which similarity belongs to which false-match rate.")
+    ] = False,
     as_json: Json = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw ROC and score histograms into this file.")
@@ -33,21 +63,30 @@ def evaluate(
 
     Verification by pairs.txt and, where identification.txt is there, identification of everybody by one gallery photo.
     """
-    settings = _with_pack(settings_of(context), pack)
-    minimum = MinimumFace(minimum_face)
+    settings, minimum = settings_of(context), MinimumFace(minimum_face)
+    if compare and (pack or plot):
+        raise InputError("--compare goes with neither --pack nor --plot", field="compare")
+    packs = _names(compare) if compare else [library(settings).active(pack or settings.models.pack)]
+    for name in packs:
+        library(settings).path(name)
     if plot:
         check_plottable(plot)
-    protocol = read_protocol(lfw)
+    task = Task(settings, lfw, read_protocol(lfw), minimum, calibrate, show=not as_json)
+    if calibrate:
+        _check_calibratable(task.protocol)
+    if compare:
+        _side_by_side(task, packs, as_json=as_json)
+        return
     started = time.perf_counter()
-    result = figures(protocol, _look_at_all(settings, lfw, protocol, minimum, show=not as_json))
+    models = load_for_measuring(settings, packs[0])
+    result = _measured(task, models)
     seconds = time.perf_counter() - started
-    name = settings.models.pack
     if plot:
-        draw(result, _title(name, lfw, result), plot)
+        draw(result, _title(packs[0], lfw, result), plot)
     if as_json:
-        print_json(as_object(result, name, len(protocol.pair_photos()), seconds))
+        print_json(as_object(result, packs[0], len(task.protocol.pair_photos()), seconds))
     else:
-        out.print(_table(result, name, protocol, seconds))
+        out.print(_table(result, packs[0], task.protocol, seconds))
 
 
 def as_object(result: Evaluation, pack: str, images: int, seconds: float) -> dict[str, Any]:
@@ -63,39 +102,90 @@ def as_object(result: Evaluation, pack: str, images: int, seconds: float) -> dic
         "tmr": _by_rate(identified.points, "tmr") if identified else {},
         "tmr_similarity": _by_rate(identified.points, "similarity") if identified else {},
         "impostor_pairs": len(identified.scores.impostor) if identified else 0,
-        "calibration": [[point.fmr, point.similarity, point.tmr] for point in _calibration(identified)],
+        "genuine_pairs": len(identified.scores.genuine) if identified else 0,
+        "calibration": as_objects(identified.calibration("this run")) if identified else [],
         "missed": len(result.missed),
         "images": images,
         "seconds": round(seconds, 3),
     }
 
 
-def _with_pack(settings: Settings, pack: str) -> Settings:
-    models = settings.models.model_copy(update={"pack": pack or settings.models.pack})
-    return settings.model_copy(update={"models": models})
+def record_of(result: Evaluation, identified: Identification, data_set: str, now: datetime) -> Figures:
+    """What is kept of a full run; rates that there were too few impostors for are not."""
+    return Figures(
+        accuracy=result.verification.accuracy,
+        deviation=result.verification.deviation,
+        tar=next(point.tmr for point in result.verification.points if point.fmr == _TAR_RATE),
+        rank_one=identified.rank_one,
+        tmr=tuple(
+            TrueMatches(point.fmr, point.tmr)
+            for point in identified.points
+            if supports(len(identified.scores.impostor), point.fmr)
+        ),
+        data_set=data_set,
+        time=now.isoformat(timespec="seconds"),
+    )
 
 
-def _look_at_all(
-    settings: Settings, folder: Path, protocol: Protocol, minimum: MinimumFace, *, show: bool
-) -> dict[Photo, Look]:
-    """What was made of each picture, with a progress bar meanwhile."""
-    models = load_models(settings)
-    pipeline = models.pipeline(image_limits(settings))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not (show and err.is_terminal)) as progress:
-        found = looks(pipeline, folder, protocol, minimum, models.concurrency.workers)
-        return dict(progress.track(found, total=len(protocol.photos()), description="looking at pictures"))
+def _names(compare: str) -> list[str]:
+    names = [name.strip() for name in compare.split(",")]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(f"--compare takes two packs or more, each once, with commas: not {compare!a}", field="compare")
+    return names
 
 
-class _Rate(ProgressColumn):
-    """Pictures a second."""
+def _check_calibratable(protocol: Protocol) -> None:
+    """Refuses in a moment what would be refused after all pictures were looked at."""
+    probes = sum(len(person.probes) for person in protocol.people)
+    pairs = probes * (len(protocol.people) - 1)
+    if not pairs:
+        raise InputError(f"--calibrate needs {IDENTIFICATION} beside pairs.txt", field="calibrate")
+    if not supports(pairs, LEAST_USEFUL_RATE):
+        raise InputError(
+            f"{pairs} comparisons of two people are too few for a false-match rate of {LEAST_USEFUL_RATE:g}: name more"
+            f" people or probes in {IDENTIFICATION}",
+            field="calibrate",
+        )
 
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.0f}/s", style="progress.data.speed")
+
+def _side_by_side(task: Task, packs: list[str], *, as_json: bool) -> None:
+    """One pack after the other for the rates; all of them together for the times, so that noise hits them alike."""
+    results = [_measured(task, load_for_measuring(task.settings, name)) for name in packs]
+    models = [load_for_measuring(task.settings, name) for name in packs]
+    paths = [photo.within(task.folder) for photo in task.protocol.photos()]
+    costs = evaluate_compare.costs([each.pipeline(image_limits(task.settings)) for each in models], paths)
+    rows = [
+        evaluate_compare.Row(each.pack, result, cost) for each, result, cost in zip(models, results, costs, strict=True)
+    ]
+    if as_json:
+        print_json([evaluate_compare.as_object(row) for row in rows])
+    else:
+        out.print(evaluate_compare.as_rich(rows))
 
 
-def _calibration(identified: Identification | None) -> tuple[OperatingPoint, ...]:
-    return identified.calibration() if identified else ()
+def _measured(task: Task, models: Models) -> Evaluation:
+    """The figures of a pack, which are kept on this box as well."""
+    pipeline, total = models.pipeline(image_limits(task.settings)), len(task.protocol.photos())
+    found = looks(pipeline, task.folder, task.protocol, task.minimum, models.concurrency.workers)
+    seen = dict(tracked(found, total, what=f"{models.pack.name}: looking at pictures", show=task.show))
+    result = figures(task.protocol, seen)
+    if result.identification:
+        _keep(task, models, result, result.identification)
+    return result
+
+
+def _keep(task: Task, models: Models, result: Evaluation, identified: Identification) -> None:
+    data_set = printable(task.folder.resolve().name) or "a folder"
+    record = record_of(result, identified, data_set, datetime.now(UTC))
+    try:
+        library(task.settings).record(models.pack.contract_id, record)
+    except DependencyError as error:
+        # The figures are there all the same.
+        complain(f"not kept: {error.message}")
+    if task.calibrate:
+        people, probes = len(task.protocol.people), sum(len(person.probes) for person in task.protocol.people)
+        source = f"{data_set}, {people:,} people with one photo each against {probes:,} other photos"
+        keep(task.settings, models, identified.calibration(source))
 
 
 def _by_rate(points: tuple[OperatingPoint, ...], field: str) -> dict[str, float]:
@@ -115,22 +205,37 @@ def _table(result: Evaluation, pack: str, protocol: Protocol, seconds: float) ->
     table = Table(
         "figure",
         "value",
+        "95 % bounds",
         "at similarity",
         title=f"Pack {pack}",
         caption=f"{len(protocol.photos()):,} pictures in {seconds:.0f} s",
     )
-    table.columns[1].justify = table.columns[2].justify = "right"
+    for column in table.columns[1:]:
+        column.justify = "right"
     table.add_row(f"accuracy over {len(protocol.pairs):,} pairs", _accuracy(result))
     for point in result.verification.points:
-        table.add_row(f"TAR at FAR {point.fmr:.0e}", f"{point.tmr:.2%}", f"{point.similarity:.4f}")
+        _add(
+            table,
+            "TAR at FAR",
+            point,
+            len(result.verification.scores.genuine),
+            len(result.verification.scores.impostor),
+        )
     if identified:
+        pairs, genuine = len(identified.scores.impostor), len(identified.scores.genuine)
         table.add_section()
-        table.add_row(f"rank 1 among {len(protocol.people):,} people, one photo each", f"{identified.rank_one:.2%}")
-        pairs = len(identified.scores.impostor)
+        rank_one = bounds(round(identified.rank_one * genuine), genuine)
+        title = f"rank 1 among {len(protocol.people):,} people, one photo each"
+        table.add_row(title, f"{identified.rank_one:.2%}", percent_bounds(rank_one))
         for point in identified.points:
-            note = "" if point.fmr * pairs >= 1 else " (too few impostor pairs to tell)"
-            table.add_row(f"TMR at FMR {point.fmr:.0e}{note}", f"{point.tmr:.2%}", f"{point.similarity:.4f}")
+            _add(table, "TMR at FMR", point, genuine, pairs)
         table.add_row("impostor pairs", f"{pairs:,}")
     table.add_section()
     table.add_row("pictures without a face", str(len(result.missed)))
     return table
+
+
+def _add(table: Table, what: str, point: OperatingPoint, genuine: int, impostor: int) -> None:
+    note = "" if supports(impostor, point.fmr) else " (too few impostor pairs to tell)"
+    within = percent_bounds(bounds(round(point.tmr * genuine), genuine))
+    table.add_row(f"{what} {point.fmr:.0e}{note}", f"{point.tmr:.2%}", within, f"{point.similarity:.4f}")

@@ -9,26 +9,27 @@ recognised. Only impostor scores, which set the thresholds, are those of faces t
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from facesvc.cli.lfw import Pair, Person, Photo, Protocol
 from facesvc.errors import ImageError, InputError
+from facesvc.models import calibration
+from facesvc.models.calibration import Calibration, supported_rates
 from facesvc.vision.detection import MinimumFace
 from facesvc.vision.pipeline import Analysis, Face, Pipeline
 from facesvc.vision.scores import Booleans, Floats, OperatingPoint, cross_validate, operating_point, rank_one
 
 VERIFICATION_RATES = (1e-2, 1e-3)
 IDENTIFICATION_RATES = (1e-3, 1e-4, 1e-5, 1e-6)
-_CALIBRATION_RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
-# Hanley and Lippman-Hand, If Nothing Goes Wrong, Is Everything All Right?, 1983: no error in n trials bounds the rate
-# at 3/n with 95 % confidence. A rate below that was not measured.
-_RULE_OF_THREE = 3
 _MAX_FACES = 32
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 NOT_COMPARED = -1.0
 """The similarity of two pictures of one person where no face was found in one of them: below every threshold."""
 
@@ -72,11 +73,16 @@ class Identification:
     points: tuple[OperatingPoint, ...]
     scores: Scores
 
-    def calibration(self) -> tuple[OperatingPoint, ...]:
-        """Operating points that the number of impostor pairs is enough for, the most tolerant first."""
-        least = _RULE_OF_THREE / len(self.scores.impostor)
-        rates = [rate for rate in _CALIBRATION_RATES if rate > least * 1.01]
-        return self.scores.points([*rates, least])
+    def calibration(self, source: str) -> Calibration:
+        """The table at the rates that the number of impostor pairs is enough for; ``source`` says where it is from."""
+        genuine, impostor = len(self.scores.genuine), len(self.scores.impostor)
+        points = as_table(self.scores.points(supported_rates(impostor)))
+        return Calibration.measured(points, impostor, genuine, source)
+
+
+def as_table(points: Iterable[OperatingPoint]) -> Iterator[calibration.OperatingPoint]:
+    """Operating points as the lines of a calibration."""
+    return (calibration.OperatingPoint(point.fmr, point.similarity, point.tmr) for point in points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,19 @@ def looks(
 
     Raises ``InputError`` for a picture that cannot be read or decoded.
     """
-    photos, enrolled = protocol.photos(), protocol.gallery_photos()
+    enrolled = protocol.gallery_photos()
 
     def look(photo: Photo) -> Look:
-        return _look(pipeline, photo.within(folder), minimum, enrol=photo in enrolled)
+        return look_at(pipeline, photo.within(folder), minimum, enrol=photo in enrolled)
 
+    return in_threads(look, protocol.photos(), threads)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> Iterator[tuple[Item, Result]]:
+    """Each of ``items`` and what ``work`` makes of it, in their order; so many are worked on at the same time."""
     executor = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
     try:
-        yield from zip(photos, executor.map(look, photos), strict=True)
+        yield from zip(items, executor.map(work, items), strict=True)
     finally:
         # Whoever stops half-way does not wait for the other half.
         executor.shutdown(cancel_futures=True)
@@ -151,7 +162,8 @@ def identify(people: tuple[Person, ...], seen: Mapping[Photo, Look]) -> Identifi
     return Identification(hits / len(photos), scores.points(IDENTIFICATION_RATES), scores)
 
 
-def _look(pipeline: Pipeline, path: Path, minimum: MinimumFace, *, enrol: bool) -> Look:
+def look_at(pipeline: Pipeline, path: Path, minimum: MinimumFace, *, enrol: bool) -> Look:
+    """What is made of the picture at ``path``. Raises ``InputError`` for one that cannot be read or decoded."""
     try:
         data = path.read_bytes()
         analysis = pipeline.embed(data, minimum, _MAX_FACES)
@@ -160,9 +172,9 @@ def _look(pipeline: Pipeline, path: Path, minimum: MinimumFace, *, enrol: bool) 
             return Look(None, None)
         return Look(face.vector, pipeline.template(data, face.detection) if enrol else None)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", field="lfw") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ImageError as error:
-        raise InputError(f"{path}: {error.message}", field="lfw", reason=error.reason) from error
+        raise InputError(f"{path}: {error.message}", reason=error.reason) from error
 
 
 def _nearest_the_centre(analysis: Analysis) -> Face | None:

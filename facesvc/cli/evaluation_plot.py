@@ -11,6 +11,7 @@ import numpy as np
 
 from facesvc.cli.evaluation import NOT_COMPARED, Evaluation, Scores
 from facesvc.errors import DependencyError, InputError
+from facesvc.models.calibration import supports
 from facesvc.vision.scores import Floats, OperatingPoint
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def _curve(axes: "Axes", curve: _Curve, scores: Scores, points: tuple[OperatingP
 
 
 def _measured(points: tuple[OperatingPoint, ...], scores: Scores) -> list[OperatingPoint]:
-    """Those at which one impostor at least could match: a rate below that was never seen."""
-    return [point for point in points if point.fmr * len(scores.impostor) >= 1]
+    """Those that there are enough impostors for."""
+    return [point for point in points if supports(len(scores.impostor), point.fmr)]
 
 
 def _label_curves(axes: "Axes") -> None:

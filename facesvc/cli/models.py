@@ -1,65 +1,77 @@
-"""``facesvc models``: which packs there are, building the default one, and checking that a pack is whole."""
+"""``facesvc models``: which packs there are, where they come from, and whether they are whole."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 from rich.text import Text
 
-from facesvc.cli.console import Json, cell, out, print_json, say, settings_of
+from facesvc import engine
+from facesvc.cli import models_get
+from facesvc.cli.console import Json, cell, complain, out, print_json, say, settings_of, table_of
+from facesvc.cli.models_get import megabytes, size_bytes
 from facesvc.errors import NotFoundError, WeightsError
-from facesvc.models import default_pack, packs
+from facesvc.models import catalog, default_pack, packs
+from facesvc.models.figures import Figures
+from facesvc.models.library import Library
 
 app = typer.Typer(help="The packs of neural networks that recognition runs on.", no_args_is_help=True)
 
 WHOLE, DAMAGED, NOT_BUILT = "whole", "damaged", "not built yet"
-_STYLES = {WHOLE: "green", DAMAGED: "red", NOT_BUILT: "yellow"}
+AVAILABLE, MISSING = "available", "not there"
+_STYLES = {WHOLE: "green", DAMAGED: "red", NOT_BUILT: "yellow", AVAILABLE: "dim", MISSING: "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A pack that is there or could be; without a manifest that can be read, little is known about it."""
+    """A pack that is there or could be; without a manifest that can be read, little is known about it.
+
+    ``accepted`` is when each licence that forbids commercial use was accepted. ``calibration`` says where the
+    false-match rates are from, measured with so many ``impostor_pairs``; ``accuracy`` (0 to 1) is what
+    ``facesvc evaluate`` found here on ``data_set``. All four are None where nothing was measured.
+    """
 
     name: str
     active: bool
     state: str
     licences: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
     size_bytes: int | None = None
     dimension: int | None = None
     contract_id: str | None = None
+    calibration: str | None = None
+    impostor_pairs: int | None = None
+    accuracy: float | None = None
+    data_set: str | None = None
+    has_previous: bool = False
 
 
 @app.command("list")
 def list_packs(context: typer.Context, as_json: Json = False) -> None:
-    """List the packs, installed or available, with licences, size and embedding contract."""
-    chosen = settings_of(context).models
-    found = [_listed(chosen.cache_dir / name, active=name == chosen.pack) for name in names(chosen.cache_dir)]
+    """List the packs, installed or to be pulled, with licences, size, embedding contract and calibration."""
+    settings = settings_of(context)
+    library = engine.library(settings)
+    found = _found(library, library.active(settings.models.pack))
     if as_json:
         print_json([asdict(pack) for pack in found])
         return
-    table = Table(
-        "pack",
-        "active",
-        "state",
-        Column("licences", overflow="fold"),
-        "size",
-        "dimension",
-        Column("embedding contract", overflow="fold"),
-    )
+    table = table_of("pack", "active", "state", "size", "what is known")
     for pack in found:
         table.add_row(
             cell(pack.name),
             "yes" if pack.active else "",
             cell(pack.state, _STYLES[pack.state]),
-            Text("\n").join(cell(licence) for licence in pack.licences),
-            "" if pack.size_bytes is None else _megabytes(pack.size_bytes),
-            "" if pack.dimension is None else str(pack.dimension),
-            cell(pack.contract_id or ""),
+            "" if pack.size_bytes is None else megabytes(pack.size_bytes),
+            Text("\n").join(cell(line) for line in _known(pack)),
         )
     out.print(table)
+
+
+app.command()(models_get.pull)
+app.command()(models_get.add)
 
 
 @app.command()
@@ -78,7 +90,7 @@ def build(
     if as_json:
         print_json({"pack": pack.name, "folder": pack.folder, "built": built, "seconds": round(seconds, 3)})
     elif built:
-        say(f"{pack.name}: built in {seconds:.1f} s, {_megabytes(_size_bytes(pack))}, in {pack.folder}")
+        say(f"{pack.name}: built in {seconds:.1f} s, {megabytes(size_bytes(pack))}, in {pack.folder}")
     else:
         say(f"{pack.name}: already there and whole, in {pack.folder}; --force builds it anew")
 
@@ -90,53 +102,116 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compare every file of a pack with the hash in its manifest; the exit status is 1 for one that is damaged."""
-    chosen = settings_of(context).models
-    name = pack or chosen.pack
-    if name not in names(chosen.cache_dir):
-        known = ", ".join(names(chosen.cache_dir))
-        raise NotFoundError(f"there is no model pack {name[:64]!a} in {chosen.cache_dir}, only {known}", field="pack")
-    folder = chosen.cache_dir / name
-    problems = packs.verify(folder)
+    settings = settings_of(context)
+    library = engine.library(settings)
+    name = pack or library.active(settings.models.pack)
+    folder = library.path(name)
+    problems = _problems(library, name)
     if as_json:
         print_json({"pack": name, "folder": folder, "whole": not problems, "problems": problems})
     elif problems:
-        for line in (*problems, _advice(name)):
+        for line in (*problems, _advice(library, name)):
             say(f"{name}: {line}")
     else:
-        found = packs.load_manifest(folder)
-        say(f"{name}: {len(found.files)} files, {_megabytes(_size_bytes(found))}, all whole, in {folder}")
+        found = library.peek(name)
+        say(f"{name}: {len(found.files)} files, {megabytes(size_bytes(found))}, all whole, in {folder}")
     if problems:
         raise typer.Exit(1)
 
 
-def names(cache_dir: Path) -> list[str]:
-    """The default pack, there or not, and every other folder of ``cache_dir`` with a manifest."""
-    others = {
-        path.parent.name for path in cache_dir.glob(f"*/{packs.MANIFEST}") if not path.parent.name.startswith(".")
-    }
-    return [default_pack.NAME, *sorted(others - {default_pack.NAME})]
+app.command()(models_get.use)
+app.command()(models_get.update)
+app.command()(models_get.rollback)
+app.command()(models_get.remove)
 
 
-def _listed(folder: Path, *, active: bool) -> Listed:
-    if not folder.exists():
+def _found(library: Library, active: str) -> list[Listed]:
+    """The packs that are here, then the active one if it is not, then what the catalogue has beside them."""
+    here = library.names()
+    missing = [] if active in here else [Listed(active, active=True, state=MISSING)]
+    known = [
+        Listed(name, active=False, state=AVAILABLE, licences=entry.licences, size_bytes=entry.size_bytes)
+        for name, entry in catalog.ENTRIES.items()
+        if name not in here and name != active
+    ]
+    return [*(_listed(library, name, active=name == active) for name in here), *missing, *known]
+
+
+def _listed(library: Library, name: str, *, active: bool) -> Listed:
+    if name == default_pack.NAME and not (library.folder / name).exists():
         licences = dict.fromkeys(
             f"{source.package} {source.version}: {source.licence}" for source in default_pack.SOURCES.values()
         )
         return Listed(
-            folder.name, active, NOT_BUILT, tuple(licences), None, default_pack.DIMENSION, default_pack.contract_id()
+            name,
+            active,
+            NOT_BUILT,
+            tuple(licences),
+            dimension=default_pack.DIMENSION,
+            contract_id=default_pack.contract_id(),
         )
     try:
-        pack = packs.load_manifest(folder)
-    except WeightsError:
-        return Listed(folder.name, active, DAMAGED)
-    state = DAMAGED if packs.verify(folder) else WHOLE
-    return Listed(folder.name, active, state, pack.licences, _size_bytes(pack), pack.dimension, pack.contract_id)
+        pack = library.peek(name)
+    except (WeightsError, NotFoundError):
+        return Listed(name, active, DAMAGED)
+    measured, figures = bool(pack.calibration.points), _figures(library, pack)
+    return Listed(
+        name,
+        active,
+        DAMAGED if packs.verify(pack.folder) else WHOLE,
+        pack.licences,
+        tuple(f"{one.time}: {one.licence}" for one in pack.acceptances),
+        size_bytes(pack),
+        pack.dimension,
+        pack.contract_id,
+        pack.calibration.source if measured else None,
+        pack.calibration.impostor_pairs if measured else None,
+        figures.accuracy if figures else None,
+        figures.data_set if figures else None,
+        library.has_previous(name),
+    )
 
 
-def _advice(name: str) -> str:
+def _figures(library: Library, pack: packs.Pack) -> Figures | None:
+    try:
+        return library.figures(pack.contract_id)
+    except WeightsError as error:
+        complain(f"{pack.name}: {error.message}")
+        return None
+
+
+def _known(pack: Listed) -> Iterator[str]:
+    """What the table says of a pack, line by line."""
+    yield from pack.licences
+    for acceptance in pack.accepted:
+        yield f"accepted {acceptance}"
+    if pack.contract_id is not None:
+        yield f"{pack.dimension} values a face, contract {pack.contract_id}"
+    if pack.calibration is not None:
+        yield f"false-match rates from {pack.calibration} ({pack.impostor_pairs:,} impostor pairs)"
+    elif pack.state == WHOLE:
+        yield "false-match rates never measured"
+    if pack.accuracy is not None:
+        yield f"accuracy {pack.accuracy:.2%}, measured here on {pack.data_set}"
+    if pack.has_previous:
+        yield "another version is kept"
+
+
+def _problems(library: Library, name: str) -> list[str]:
+    if problems := packs.verify(library.path(name)):
+        return problems
+    try:
+        library.peek(name)
+    except WeightsError as error:
+        return [error.message]
+    return []
+
+
+def _advice(library: Library, name: str) -> str:
     if name == default_pack.NAME:
         return "`facesvc models build` writes it anew; so does the server when it starts"
-    return "put the pack in place again from where it came"
+    again = f"`facesvc models pull {name}` or `facesvc models add` puts it in place again"
+    return f"{again}, `facesvc models rollback {name}` the version before" if library.has_previous(name) else again
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -146,11 +221,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _size_bytes(pack: packs.Pack) -> int:
-    return sum(file.size_bytes for file in pack.files)
-
-
-def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"

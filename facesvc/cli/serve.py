@@ -40,6 +40,6 @@ async def _serve(settings: Settings) -> None:
         )
     app = App(settings)
     async with app:
-        sys.stdout.write(f"facesvc is serving on {app.address}\n")
+        sys.stdout.write(f"facesvc is serving on {app.address}\n{app.models_in_words}\n")
         sys.stdout.flush()
         await stop.wait()

@@ -83,9 +83,7 @@ class Calibration:
             raise ValueError(f"calibration: {self.impostor_pairs} impostor and {self.genuine_pairs} genuine pairs")
 
     @classmethod
-    def measured(
-        cls, points: Iterable[OperatingPoint], impostor_pairs: int, genuine_pairs: int, source: str
-    ) -> Self:
+    def measured(cls, points: Iterable[OperatingPoint], impostor_pairs: int, genuine_pairs: int, source: str) -> Self:
         """The table of what was measured, less the points that say nothing new.
 
         Where scores are equal, two rates can have one threshold: the more tolerant rate is kept, at which it is true

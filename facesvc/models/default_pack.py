@@ -2,6 +2,11 @@
 
 The weights come with two Python packages that are never imported (one would load TensorFlow, the other pkg_resources):
 their files are found beside their ``__init__.py``, and only files with the SHA-256 named here are read.
+
+The embedder is made int8 with faces from two pictures that insightface carries: 2.6 times as fast, a quarter of the
+size, and on LFW as accurate as in float. Those few faces are nearly all white. The vectors that move most against the
+float network's are those of Asian and Black people (the least cosine is 0.987); in the tenth of the photos that moves
+most the true-match rate at a false-match rate of 1e-3 is what it was.
 """
 
 import hashlib
@@ -12,11 +17,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
 from facesvc.errors import DependencyError, WeightsError
-from facesvc.models import folders
+from facesvc.models import default_chips, folders
 from facesvc.models.calibration import Calibration, OperatingPoint
 from facesvc.models.packs import (
     MANIFEST,
@@ -30,13 +36,17 @@ from facesvc.models.packs import (
     stored,
     verify,
 )
+from facesvc.models.quantize import quantize
 
 NAME = "default"
 DIMENSION = 128
-# Raise it whenever the same weights give other numbers than before; galleries then have to be embedded anew.
+# Raise either whenever the same weights give other numbers than before; galleries then have to be embedded anew.
 CONVERTER_REVISION = 1
+QUANTISER_REVISION = 1
+# With 7 every processor computes the same vectors (see ``quantize``).
+WEIGHT_BITS: Literal[7] = 7
 
-SOURCES = {
+WEIGHTS = {
     "pnet": Source(
         "mtcnn", "1.0.0", "assets/weights/pnet.lz4",
         "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5", "MIT",
@@ -55,6 +65,19 @@ SOURCES = {
     ),
 }  # fmt: skip
 """The weights of each graph, by its role."""
+PICTURES = {
+    "group": Source(
+        "insightface", "2.1", "data/images/t1.jpg",
+        "47f682e945b659f93a9e490b9c9c4a2a864abe64dace9e1a2893845ddfd69489", "MIT",
+    ),
+    "guest": Source(
+        "insightface", "2.1", "data/images/Tom_Hanks_54745.png",
+        "8545da294e8c7c79911169c3915fed8528f1960cd0ed99b92453788ca4275083", "MIT",
+    ),
+}  # fmt: skip
+"""What the embedder is calibrated with when it is made int8."""
+SOURCES = {**WEIGHTS, **PICTURES}
+"""Every file that the pack is made from."""
 
 DETECTOR = DetectorSpec(
     family="mtcnn",
@@ -76,15 +99,15 @@ EMBEDDER = EmbedderSpec(
 # as enrolment makes it, against plain photos. It ends where fewer than three impostor pairs would be left to count.
 CALIBRATION = Calibration(
     points=(
-        OperatingPoint(1e-1, 0.88502, 0.9991),
-        OperatingPoint(3e-2, 0.90120, 0.9966),
-        OperatingPoint(1e-2, 0.91229, 0.9889),
-        OperatingPoint(3e-3, 0.92180, 0.9735),
-        OperatingPoint(1e-3, 0.92931, 0.9301),
-        OperatingPoint(3e-4, 0.93727, 0.8577),
-        OperatingPoint(1e-4, 0.94592, 0.7299),
-        OperatingPoint(3e-5, 0.95329, 0.5400),
-        OperatingPoint(1.3037583e-5, 0.95535, 0.4787),
+        OperatingPoint(1e-1, 0.88599, 0.9991),
+        OperatingPoint(3e-2, 0.90195, 0.9957),
+        OperatingPoint(1e-2, 0.91272, 0.9889),
+        OperatingPoint(3e-3, 0.92169, 0.9761),
+        OperatingPoint(1e-3, 0.92887, 0.9361),
+        OperatingPoint(3e-4, 0.93608, 0.8790),
+        OperatingPoint(1e-4, 0.94148, 0.8126),
+        OperatingPoint(3e-5, 0.94901, 0.6524),
+        OperatingPoint(1.3037583e-5, 0.95122, 0.5971),
     ),
     impostor_pairs=230_104,
     genuine_pairs=1_174,
@@ -131,8 +154,10 @@ def contract_id() -> str:
     MTCNN belongs to it because its landmarks decide what a chip shows. The bytes of the graphs do not.
     """
     parts = {
-        "weights": {role: source.sha256 for role, source in SOURCES.items()},
+        "weights": {role: source.sha256 for role, source in WEIGHTS.items()},
         "converter_revision": CONVERTER_REVISION,
+        "quantisation": f"int8, {WEIGHT_BITS}-bit weights, quantiser revision {QUANTISER_REVISION}",
+        "quantised with": {role: source.sha256 for role, source in PICTURES.items()},
         "detector": [DETECTOR.mean, DETECTOR.std],
         "chip": [EMBEDDER.side, EMBEDDER.mean, EMBEDDER.std, EMBEDDER.colour_order],
         "template": EMBEDDER.template,
@@ -158,15 +183,19 @@ def _pack(folder: Path, files: tuple[StoredFile, ...]) -> Pack:
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every file of the pack; the manifest comes last."""
     files = []
-    for role, weights in {role: _weights(source) for role, source in SOURCES.items()}.items():
-        name, graph = f"{role}.onnx", _converted(role, weights)
+    contents = {role: _content(source) for role, source in SOURCES.items()}
+    for role in WEIGHTS:
+        name, graph = f"{role}.onnx", converted(role, contents[role])
+        if role == "embedder":
+            batches = default_chips.chips(contents["group"], contents["guest"], EMBEDDER)
+            graph = quantize(graph, batches, weight_bits=WEIGHT_BITS)
         files.append(stored(name, graph))
         yield name, graph
     yield MANIFEST, dump_manifest(_pack(folder, tuple(files)))
 
 
-def _weights(source: Source) -> bytes:
-    """The content of a pinned weight file of an installed package, without importing that package."""
+def _content(source: Source) -> bytes:
+    """The content of a pinned file of an installed package, without importing that package."""
     spec = find_spec(source.package)
     cure = f"pip install --force-reinstall {source.package.replace('_', '-')}=={source.version}"
     if spec is None or not spec.submodule_search_locations:
@@ -192,8 +221,8 @@ def _version(package: str) -> str:
         return "of an unknown version"
 
 
-def _converted(role: str, weights: bytes) -> bytes:
-    """The ONNX graph of one network, written by a process of its own (see ``facesvc.models.convert``)."""
+def converted(role: str, weights: bytes) -> bytes:
+    """The float ONNX graph of one network, written by a process of its own (see ``facesvc.models.convert``)."""
     command = [sys.executable, "-m", "facesvc.models.convert", role]
     try:
         # From there `-m` finds this very package, installed or not, and nothing else that lies where we were started.

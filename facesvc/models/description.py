@@ -21,9 +21,9 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from facesvc.errors import DependencyError, InputError, WeightsError
 
@@ -39,8 +39,16 @@ _MAX_TEXT_BYTES = 1 << 20
 _TIMEOUT_S = 120.0
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
+
+def _within(path: str) -> str:
+    """A path of a file that cannot lead out of its folder."""
+    if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(f"{path!a} is no path within the folder")
+    return path
+
+
 _Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
-_File = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+_File = Annotated[str, Field(max_length=200), AfterValidator(_within)]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _PerColour = _Finite | tuple[_Finite, _Finite, _Finite]
@@ -100,15 +108,12 @@ def read_toml(folder: Path) -> Description:
     path = folder / PACK_TOML
     try:
         values = tomllib.loads(_text(path))
-        licence_file = values.get("licence_file")
-        if isinstance(licence_file, str) and re.fullmatch(r"[A-Za-z0-9_.-]+", licence_file):
-            values["licence_text"] = _text(folder / licence_file)
-        return Description.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise InputError(f"{path} cannot be used: {problems}", field="path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}", field="path") from error
+    description = _description(path, values)
+    if not description.licence_file:
+        return description
+    return description.model_copy(update={"licence_text": _text(folder / description.licence_file)})
 
 
 def describe_insightface(folder: Path) -> Description:
@@ -135,14 +140,27 @@ def describe_insightface(folder: Path) -> Description:
             field="path",
         )
     detector, embedder, licence = models["detection"], models["recognition"], folder / "MODEL.LICENSE"
-    return Description(
-        name=folder.resolve().name,
-        licence=INSIGHTFACE_LICENCE,
-        licence_text=_text(licence) if licence.is_file() else INSIGHTFACE_TERMS,
-        commercial_use=False,
-        detector=DetectorPart(family="scrfd", file=detector["file"], mean=detector["mean"], std=detector["std"]),
-        embedder=EmbedderPart(file=embedder["file"], mean=embedder["mean"], std=embedder["std"]),
-    )
+    values = {
+        "name": re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip(".-")[:64] or "insightface",
+        "licence": INSIGHTFACE_LICENCE,
+        "licence_text": _text(licence) if licence.is_file() else INSIGHTFACE_TERMS,
+        "commercial_use": False,
+        "detector": {"family": "scrfd", **_said(detector)},
+        "embedder": _said(embedder),
+    }
+    return _description(folder, values)
+
+
+def _said(model: dict[str, Any]) -> dict[str, Any]:
+    return {name: model[name] for name in ("file", "mean", "std")}
+
+
+def _description(path: Path, values: dict[str, Any]) -> Description:
+    try:
+        return Description.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InputError(f"{path} cannot be used: {problems}", field="path") from error
 
 
 def _text(path: Path) -> str:

@@ -34,7 +34,13 @@ class Figures:
     time: str
 
     def __post_init__(self) -> None:
-        shares = (self.accuracy, self.deviation, self.tar, self.rank_one, *(rate for point in self.tmr for rate in point))
+        shares = (
+            self.accuracy,
+            self.deviation,
+            self.tar,
+            self.rank_one,
+            *(rate for point in self.tmr for rate in point),
+        )
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError(f"figures: {next(share for share in shares if not 0 <= share <= 1)} is no share")
         if datetime.fromisoformat(self.time).tzinfo is None:

@@ -5,14 +5,13 @@ the values of a vector are counted.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from facesvc.errors import InputError, PreconditionError, WeightsError
+from facesvc.models import default_pack, trial
 from facesvc.models.calibration import Calibration
 from facesvc.models.description import (
     PACK_TOML,
@@ -22,7 +21,7 @@ from facesvc.models.description import (
     describe_insightface,
     read_toml,
 )
-from facesvc.models.library import Library
+from facesvc.models.library import Library, check_new_name
 from facesvc.models.packs import (
     Acceptance,
     DetectorSpec,
@@ -37,15 +36,15 @@ from facesvc.models.packs import (
     stored,
     verify,
 )
-from facesvc.models.runtime import Network
+
+Agree = Callable[[str], bool]
+"""Whether a licence is accepted, asked with what it is about."""
 
 UNCALIBRATED = Calibration((), 0, 0, "never measured")
 _MAX_FILE_BYTES = 1 << 30
-_TRIED_SIDE = 64
 
 # Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, 2019: landmarks in chips of 112 pixels.
 _ARCFACE_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-_ARCFACE_SIDE = 112
 
 # What the families usually want: mean, std, colour order.
 _USUAL_INPUT: Mapping[str, tuple[float, float, str]] = {
@@ -54,7 +53,8 @@ _USUAL_INPUT: Mapping[str, tuple[float, float, str]] = {
     "arcface": (127.5, 127.5, "RGB"),
     "sface": (0.0, 1.0, "RGB"),
 }
-_DETECTOR_OUTPUTS: Mapping[str, tuple[int, ...]] = {"scrfd": (6, 9), "yunet": (12,)}
+# What the files are called in a pack, however they were called before.
+DETECTOR, EMBEDDER = "detector.onnx", "embedder.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,48 +69,68 @@ class Draft:
         return library.install(self.pack, self.contents.items())
 
 
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """What one part, the detector or the embedder, brings along."""
+
+    contents: Mapping[str, bytes]
+    sources: tuple[Source, ...]
+    acceptances: tuple[Acceptance, ...]
+
+
 def draft(folder: Path, name: str, library: Library, *, accepted: bool, now: datetime) -> Draft:
+    """As ``draft_asking``; ``accepted`` is whether a licence that forbids commercial use is accepted."""
+    return draft_asking(folder, name, library, lambda _: accepted, now)
+
+
+def draft_asking(folder: Path, name: str, library: Library, agree: Agree, now: datetime) -> Draft:
     """The pack that the files in ``folder`` make, to be called ``name`` (empty: as it says itself).
 
-    ``accepted`` is whether a licence that forbids commercial use is accepted. Raises ``InputError`` for a folder that
-    no pack can be made of, ``PreconditionError`` (``LICENCE_NOT_ACCEPTED``), and ``WeightsError`` for files that are
-    damaged or not what they are said to be.
+    ``agree`` is asked where the licence forbids commercial use. Raises ``InputError`` for a folder that no pack can be
+    made of, ``PreconditionError`` (``LICENCE_NOT_ACCEPTED``), and ``WeightsError`` for files that are damaged or not
+    what they are said to be.
     """
+    if name:
+        check_new_name(name)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder", field="path")
     if is_manifest(folder):
         return _copy(folder, name)
     description = read_toml(folder) if (folder / PACK_TOML).is_file() else describe_insightface(folder)
-    return build(folder, description, name, library, _accepted(description, accepted=accepted, now=now))
+    return build(folder, description, name, library, _accepted(description, agree, now))
+
+
+def not_accepted(licence: str, text: str) -> PreconditionError:
+    """That a licence has to be accepted, in the words that are shown to whoever is asked."""
+    return PreconditionError(
+        f"these weights come under the licence {licence!r}, which has to be accepted (--accept-license). {text[:1000]}",
+        reason="LICENCE_NOT_ACCEPTED",
+    )
 
 
 def build(
     folder: Path, description: Description, name: str, library: Library, acceptances: tuple[Acceptance, ...] = ()
 ) -> Draft:
     """The pack that ``description`` makes of the files in ``folder``; raises as ``draft`` does."""
-    contents: dict[str, bytes] = {}
-    sources: list[Source] = []
-    detector = _detector(folder, description, library, contents, sources)
-    embedder, dimension = _embedder(folder, description, library, contents, sources)
-    inherited = [
-        acceptance
-        for part in (description.detector, description.embedder)
-        if part.pack
-        for acceptance in library.open(part.pack).acceptances
-    ]
+    detector, one = _detector(folder, description, library)
+    embedder, dimension, other = _embedder(folder, description, library)
+    contents = {**one.contents, **other.contents}
     files = tuple(stored(file, content) for file, content in contents.items())
-    pack = Pack(
-        name=name or description.name,
-        folder=Path(),
-        contract_id=contract_of(detector, embedder, files, dimension),
-        dimension=dimension,
-        sources=tuple(sources),
-        files=files,
-        detector=detector,
-        embedder=embedder,
-        calibration=UNCALIBRATED,
-        acceptances=tuple(dict.fromkeys((*acceptances, *inherited))),
-    )
+    try:
+        pack = Pack(
+            name=name or description.name,
+            folder=Path(),
+            contract_id=contract_of(detector, embedder, files, dimension),
+            dimension=dimension,
+            sources=tuple(dict.fromkeys((*one.sources, *other.sources))),
+            files=files,
+            detector=detector,
+            embedder=embedder,
+            calibration=UNCALIBRATED,
+            acceptances=tuple(dict.fromkeys((*acceptances, *one.acceptances, *other.acceptances))),
+        )
+    except ValueError as error:
+        raise InputError(f"no pack can be made of {folder}: {error}", field="path") from error
     return Draft(pack, contents)
 
 
@@ -124,85 +144,62 @@ def _copy(folder: Path, name: str) -> Draft:
     )
 
 
-def _accepted(description: Description, *, accepted: bool, now: datetime) -> tuple[Acceptance, ...]:
+def _accepted(description: Description, agree: Agree, now: datetime) -> tuple[Acceptance, ...]:
     if description.commercial_use:
         return ()
-    if not accepted:
-        raise PreconditionError(
-            f"these weights come under the licence {description.licence!r}, which has to be accepted"
-            f" (--accept-license). {description.licence_text[:1000]}",
-            reason="LICENCE_NOT_ACCEPTED",
-        )
+    refusal = not_accepted(description.licence, description.licence_text)
+    if not agree(refusal.message):
+        raise refusal
     digest = hashlib.sha256(description.licence_text.encode()).hexdigest()
     return (Acceptance(description.licence, digest, now.isoformat(timespec="seconds")),)
 
 
-def _detector(
-    folder: Path, description: Description, library: Library, contents: dict[str, bytes], sources: list[Source]
-) -> DetectorSpec:
+def _detector(folder: Path, description: Description, library: Library) -> tuple[DetectorSpec, _Half]:
     part = description.detector
     if part.pack:
         lender = library.open(part.pack)
-        return _borrowed_detector(lender, contents, sources)
-    path = _add(folder, description, part, contents, sources)
-    network = Network.load(path)
-    family = part.family or _family(network, path)
+        names = {role: f"{role}.onnx" for role in lender.detector.files}
+        contents = {names[role]: lender.path(file).read_bytes() for role, file in lender.detector.files.items()}
+        others = [default_pack.WEIGHTS["embedder"], *default_pack.PICTURES.values()]
+        return replace(lender.detector, files=names), _borrowed(lender, contents, [lender.embedder.file], others)
+    path, half = _own(folder, description, part, DETECTOR)
+    family = trial.detector_family(path, half.contents[DETECTOR], part.family)
     mean, std, colour_order = _input(part, family)
-    outputs = _run(network, path, _TRIED_SIDE)
-    if len(outputs) not in _DETECTOR_OUTPUTS[family] or {output.shape[-1] for output in outputs} - {1, 4, 10}:
-        shapes = ", ".join(str(output.shape) for output in outputs)
-        raise WeightsError(f"{path.name} is no detector of the family {family}: its outputs are {shapes}")
-    return DetectorSpec(family, {"detector": path.name}, mean, std, colour_order)
+    return DetectorSpec(family, {"detector": DETECTOR}, mean, std, colour_order), half
 
 
-def _family(network: Network, path: Path) -> str:
-    for family, counts in _DETECTOR_OUTPUTS.items():
-        if len(network.output_names) in counts:
-            return family
-    raise WeightsError(
-        f"{path.name} has {len(network.output_names)} outputs: SCRFD has 6 or 9, YuNet 12; name its family"
-    )
-
-
-def _borrowed_detector(lender: Pack, contents: dict[str, bytes], sources: list[Source]) -> DetectorSpec:
-    names = {role: f"{role}.onnx" for role in lender.detector.files}
-    for role, file in lender.detector.files.items():
-        contents[names[role]] = lender.path(file).read_bytes()
-    sources.extend(lender.sources)
-    return replace(lender.detector, files=names)
-
-
-def _embedder(
-    folder: Path, description: Description, library: Library, contents: dict[str, bytes], sources: list[Source]
-) -> tuple[EmbedderSpec, int]:
+def _embedder(folder: Path, description: Description, library: Library) -> tuple[EmbedderSpec, int, _Half]:
     part = description.embedder
     if part.pack:
         lender = library.open(part.pack)
-        file = "embedder.onnx"
-        contents[file] = lender.path(lender.embedder.file).read_bytes()
-        sources.extend(source for source in lender.sources if source not in sources)
-        return replace(lender.embedder, file=file), lender.dimension
-    path = _add(folder, description, part, contents, sources)
-    network = Network.load(path)
-    *_, height, width = network.input_shape
-    side = part.side or (height if isinstance(height, int) and height == width else _ARCFACE_SIDE)
+        contents = {EMBEDDER: lender.path(lender.embedder.file).read_bytes()}
+        others = [default_pack.WEIGHTS[role] for role in default_pack.DETECTOR.files]
+        half = _borrowed(lender, contents, list(lender.detector.files.values()), others)
+        return replace(lender.embedder, file=EMBEDDER), lender.dimension, half
+    path, half = _own(folder, description, part, EMBEDDER)
+    side, dimension = trial.embedder_sizes(path, half.contents[EMBEDDER], part.side)
     mean, std, colour_order = _input(part, part.family)
-    outputs = _run(network, path, side)
-    vector = outputs[0]
-    if len(outputs) != 1 or vector.ndim != 2 or len(vector) != 1 or not np.isfinite(vector).all():
-        raise WeightsError(f"{path.name} is no embedder: it should give one vector a face, not {vector.shape}")
-    spec = EmbedderSpec(path.name, side, mean, std, colour_order, part.template or _arcface_template(side))
-    return spec, vector.shape[1]
+    try:
+        spec = EmbedderSpec(EMBEDDER, side, mean, std, colour_order, part.template or _arcface_template(side))
+    except ValueError as error:
+        raise InputError(f"{path.name} cannot be used: {error}", field="path") from error
+    return spec, dimension, half
 
 
-def _add(
-    folder: Path,
-    description: Description,
-    part: DetectorPart | EmbedderPart,
-    contents: dict[str, bytes],
-    sources: list[Source],
-) -> Path:
-    """Takes a file of the folder into the pack."""
+def _borrowed(lender: Pack, contents: dict[str, bytes], others: list[str], weights: list[Source]) -> _Half:
+    """A part of an installed pack.
+
+    Its sources are those of the pack, less what is known to belong to the other part: to its files ``others`` or, of
+    the default pack, its ``weights``.
+    """
+    lender.check_fit_for_use()
+    foreign = {file.sha256 for file in lender.files if file.name in others} | {source.sha256 for source in weights}
+    sources = tuple(source for source in lender.sources if source.sha256 not in foreign)
+    return _Half(contents, sources, lender.acceptances)
+
+
+def _own(folder: Path, description: Description, part: DetectorPart | EmbedderPart, name: str) -> tuple[Path, _Half]:
+    """A file of the folder; it is to be called ``name`` in the pack."""
     assert part.file is not None  # it is not of another pack
     path = folder / part.file
     try:
@@ -211,10 +208,9 @@ def _add(
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", field="path") from error
-    contents[part.file] = content
     digest = hashlib.sha256(content).hexdigest()
-    sources.append(Source(description.name, description.version, part.file, digest, description.licence))
-    return path
+    source = Source(description.name, description.version, part.file, digest, description.licence)
+    return path, _Half({name: content}, (source,), ())
 
 
 def _input(part: DetectorPart | EmbedderPart, family: str) -> tuple[Rgb, float, str]:
@@ -223,20 +219,8 @@ def _input(part: DetectorPart | EmbedderPart, family: str) -> tuple[Rgb, float, 
     return given if isinstance(given, tuple) else (given,) * 3, part.std or std, part.colour_order or colour_order
 
 
-def _run(network: Network, path: Path, side: int) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...]:
-    """The outputs for a grey picture: ``side`` pixels square, or as large as the graph insists on."""
-    shape = [1, 3, *(size if isinstance(size, int) else side for size in network.input_shape[-2:])]
-    try:
-        return network(np.zeros(shape, np.float32))
-    except Exception as error:
-        # onnxruntime's exceptions have no base of their own.
-        raise WeightsError(
-            f"{path.name} does not run on a picture of {shape[-1]} x {shape[-2]} pixels: {error}"
-        ) from error
-
-
 def _arcface_template(side: int) -> Points:
     """ArcFace's template in a chip of ``side`` pixels: multiples of 128 have a border of 8 in 128 left and right."""
-    if side % _ARCFACE_SIDE and side % 128 == 0:
+    if side % trial.ARCFACE_SIDE and side % 128 == 0:
         return tuple(((x + 8) * side / 128, y * side / 128) for x, y in _ARCFACE_TEMPLATE)
-    return tuple((x * side / _ARCFACE_SIDE, y * side / _ARCFACE_SIDE) for x, y in _ARCFACE_TEMPLATE)
+    return tuple((x * side / trial.ARCFACE_SIDE, y * side / trial.ARCFACE_SIDE) for x, y in _ARCFACE_TEMPLATE)

@@ -9,24 +9,27 @@ fetched without one being published (``pins.json``).
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from facesvc.errors import DependencyError, InputError, NotFoundError, WeightsError
 from facesvc.models import default_pack, folders, manifest
 from facesvc.models.calibration import Calibration
+from facesvc.models.figures import Figures, dump, load
 from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, read_calibration, verify
 
 _CHOICE = "chosen"
 _CALIBRATIONS = "calibrations"
+_FIGURES = "figures"
 _PINS = "pins.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 def check_name(name: str) -> None:
     """An ``InputError`` unless ``name`` can be that of a pack."""
-    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS, _PINS):
+    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS, _FIGURES, _PINS):
         message = f"{name[:64]!a} cannot be the name of a pack: 1 to 64 letters, digits, '_', '.' and '-' can"
         raise InputError(message, field="pack")
 
@@ -44,12 +47,19 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A folder for what is on its way here, for one process at a time; what a break left there is there again."""
+        folder = self.folder / ".downloads"
+        with folders.locked(folder):
+            yield folder
+
     def names(self) -> list[str]:
         """The default pack, there or not, and every other that is there."""
         found = {path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")}
         # And one whose writer was killed between two renames: ``path`` puts it back.
         found |= {path.parent.name[1:-4] for path in self.folder.glob(f".*.old/{MANIFEST}")}
-        return [default_pack.NAME, *sorted(found - {default_pack.NAME})]
+        return [default_pack.NAME, *sorted(name for name in found - {default_pack.NAME} if _NAME.fullmatch(name))]
 
     def path(self, name: str) -> Path:
         """Where a pack lies. Raises ``InputError``, and ``NotFoundError`` for one that is not there."""
@@ -99,8 +109,12 @@ class Library:
         return name if _NAME.fullmatch(name) else ""
 
     def choose(self, name: str) -> None:
-        """From the next start on ``name`` is the pack in use, unless the settings name another."""
-        self.path(name)
+        """From the next start on ``name`` is the pack in use, unless the settings name another.
+
+        Raises ``NotFoundError``, and ``PreconditionError`` for one that lost too much when it was made int8.
+        """
+        if name != default_pack.NAME:  # that may not be built yet
+            self.peek(name).check_fit_for_use()
         with folders.locked(self.folder):
             _replace(self.folder / _CHOICE, f"{name}\n".encode())
 
@@ -169,6 +183,24 @@ class Library:
             (self.folder / _CALIBRATIONS).mkdir(exist_ok=True)
             _replace(self._calibration_path(contract_id), json.dumps(asdict(calibration), indent=1).encode())
 
+    def record(self, contract_id: str, figures: Figures) -> None:
+        """Keeps what an evaluation measured for all packs of that contract, in place of an earlier one."""
+        path = self._figures_path(contract_id)
+        with folders.locked(self.folder), folders.blaming(path.parent):
+            path.parent.mkdir(exist_ok=True)
+            _replace(path, dump(figures))
+
+    def figures(self, contract_id: str) -> Figures | None:
+        """What was last measured, None for nothing. Raises ``WeightsError`` for a record that cannot be used."""
+        path = self._figures_path(contract_id)
+        try:
+            return load(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            message = f"{path} cannot be used: {error}; evaluate the pack again, or remove that file"
+            raise WeightsError(message) from error
+
     def _calibrated(self, pack: Pack) -> Pack:
         path = self._calibration_path(pack.contract_id)
         try:
@@ -182,6 +214,10 @@ class Library:
     def _calibration_path(self, contract_id: str) -> Path:
         check_name(contract_id)
         return self.folder / _CALIBRATIONS / f"{contract_id}.json"
+
+    def _figures_path(self, contract_id: str) -> Path:
+        check_name(contract_id)
+        return self.folder / _FIGURES / f"{contract_id}.json"
 
 
 def _replace(path: Path, content: bytes) -> None:

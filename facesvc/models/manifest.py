@@ -39,6 +39,10 @@ class Fields:
             raise ValueError(f"{name!r} in {self._where} is {found}, not {kinds[0].__name__}")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether there is anything of that name; null is nothing."""
+        return self._values.get(name) is not None
+
     def text(self, name: str) -> str:
         """A string, not empty."""
         text: str = self._get(name, str)

@@ -12,6 +12,7 @@ from facesvc.errors import WeightsError
 from facesvc.models import manifest
 from facesvc.models.calibration import Calibration, OperatingPoint
 from facesvc.models.chunks import CHUNK_BYTES, hashes
+from facesvc.models.quantization import Quantization, read_quantization
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -20,6 +21,7 @@ DETECTOR_ROLES = {"mtcnn": ("pnet", "rnet", "onet"), "scrfd": ("detector",), "yu
 COLOUR_ORDERS = ("RGB", "BGR")
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Rgb = tuple[float, float, float]
@@ -125,9 +127,12 @@ class Pack:
     embedder: EmbedderSpec
     calibration: Calibration
     acceptances: tuple[Acceptance, ...] = ()
+    quantization: Quantization | None = None
+    """Of a pack that `facesvc models quantize` made."""
 
     def __post_init__(self) -> None:
         _check(_PLAIN_NAME.fullmatch(self.name), f"{self.name!r} is not a plain name")
+        _check(_IDENTIFIER.fullmatch(self.contract_id), f"{self.contract_id!r} is not a plain name")
         _check(1 <= self.dimension <= 4096, f"a dimension of {self.dimension}")
         missing = {*self.detector.files.values(), self.embedder.file} - {file.name for file in self.files}
         _check(not missing, f"{', '.join(sorted(missing))} is not among the files")
@@ -136,6 +141,11 @@ class Pack:
     def licences(self) -> tuple[str, ...]:
         """Under which licence each source package comes: ``mtcnn 1.0.0: MIT``."""
         return tuple(dict.fromkeys(f"{source.package} {source.version}: {source.licence}" for source in self.sources))
+
+    def check_fit_for_use(self) -> None:
+        """Raises ``PreconditionError`` (``QUANTIZATION_LOSES_TOO_MUCH``) if it lost too much when it was made int8."""
+        if self.quantization:
+            self.quantization.check(self.name)
 
     def path(self, name: str) -> Path:
         """Where a file of the pack lies."""
@@ -174,8 +184,8 @@ def contract_of(detector: DetectorSpec, embedder: EmbedderSpec, files: tuple[Sto
 def is_manifest(folder: Path) -> bool:
     """Whether ``folder`` has a manifest of facesvc; other projects call theirs by the same name."""
     try:
-        return "contract_id" in json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError, TypeError):
+        return bool(manifest.read(folder / MANIFEST).text("contract_id"))
+    except (OSError, ValueError):
         return False
 
 
@@ -239,6 +249,7 @@ def _pack(folder: Path, fields: manifest.Fields) -> Pack:
             Acceptance(*(acceptance.text(name) for name in ("licence", "text_sha256", "time")))
             for acceptance in fields.objects("acceptances")
         ),
+        quantization=read_quantization(fields.object("quantization")) if fields.has("quantization") else None,
     )
 
 

@@ -37,13 +37,22 @@ _FAILED = 1  # the status of a child that said in words why
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """Median seconds for a batch, and how many times as fast int8 is: above 1 it is faster."""
+
+    float_s: float
+    int8_s: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drift:
-    """What became of an embedder: the cosine of each face's two vectors, and float time over int8 time."""
+    """What became of an embedder: the cosine of each face's two vectors, and how long both networks take."""
 
     faces: int
     mean_cosine: float
     least_cosine: float
-    speedup: float
+    pace: Pace
 
     def __post_init__(self) -> None:
         if self.faces < 1:
@@ -105,30 +114,32 @@ def compare(
         faces=len(cosines),
         mean_cosine=float(cosines.mean()),
         least_cosine=float(cosines.min()),
-        speedup=speedup(float_network, int8_network, inputs, clock),
+        pace=pace(float_network, int8_network, inputs, clock),
     )
 
 
-def speedup(
+def pace(
     float_network: Run,
     int8_network: Run,
     inputs: Sequence[Floats],
     clock: Callable[[], float] = time.perf_counter,
     rounds: int = 5,
-) -> float:
-    """Float time over int8 time: above 1 int8 is faster. Fit for any network; each must have run once before.
+) -> Pace:
+    """How long both take for a batch. Fit for any network; each must have run once before.
 
     The two take turns and the median of their ratios counts, so that a machine with other work gives the same answer.
     """
-    ratios = []
+    times = []
     for _ in range(rounds):
         for batch in inputs:
             start = clock()
             float_network(batch)
             between = clock()
             int8_network(batch)
-            ratios.append((between - start) / max(clock() - between, 1e-9))
-    return statistics.median(ratios)
+            times.append((between - start, clock() - between))
+    floats, integers = zip(*times, strict=True)
+    ratios = [long / max(short, 1e-9) for long, short in times]
+    return Pace(statistics.median(floats), statistics.median(integers), statistics.median(ratios))
 
 
 def _content(graph: bytes | Path) -> bytes:

@@ -57,6 +57,8 @@ def quantized(graph: bytes, batches: list[Floats], weight_bits: int) -> bytes:
     model = onnx.load_model_from_string(graph)
     if not any(node.op_type in _WITH_WEIGHTS for node in model.graph.node):
         raise WeightsError("it has no convolution and no dense layer")
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise WeightsError("it is int8 already")
     if len(model.graph.input) != 1:
         raise WeightsError(f"it has {len(model.graph.input)} inputs instead of one")
     if any(opset.domain in ("", "ai.onnx") and opset.version < _LEAST_OPSET for opset in model.opset_import):

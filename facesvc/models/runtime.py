@@ -144,13 +144,17 @@ def _in_use(session: Any) -> tuple[str, ...]:
 
 
 def _fallbacks(wanted: Sequence[str], used: Sequence[str], reasons: dict[str, str]) -> list[str]:
-    """What does not run where it was wanted, a line each. A CPU that is left nothing to do is no fallback."""
-    missing = [name for name in wanted if name not in used and name != CPU]
-    if missing or CPU in wanted or CPU not in used:
-        return [
-            f"{name} cannot be used here: {reasons.get(name, 'it can run no node of this graph')}" for name in missing
-        ]
-    return [f"{', '.join(wanted)} cannot run all of this graph: {CPU} runs the rest"]
+    """What does not run where it was wanted, a line each.
+
+    A provider that could start and has nothing to do, because better ones do it all, is no fallback.
+    """
+    idle = {
+        name: "it can run no node of this graph" for at, name in enumerate(wanted) if set(wanted[at + 1 :]) & {*used}
+    }
+    obstacles = {name: reason for name, reason in (idle | reasons).items() if name not in used}
+    if not obstacles and CPU in used and CPU not in wanted:
+        return [f"{', '.join(wanted)} cannot run all of this graph: {CPU} runs the rest"]
+    return [f"{name} cannot be used here: {obstacles[name]}" for name in wanted if name in obstacles]
 
 
 def _refusal(fallbacks: Sequence[str], used: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ _MARGIN = 2.0
 # Chips show a face about 100 pixels wide.
 _FACE_PIXELS = 192.0
 _JPEG_QUALITY = 95
-SEARCHED_SHARE = 0.2
+SEARCHED_SHARE = 0.25
 """The face in a crop is at least this share of its shorter side, also where the crop was cut off at the frame's edge."""
 
 

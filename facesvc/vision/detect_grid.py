@@ -11,10 +11,11 @@ at the same picture follows where the first one sees it large.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from facesvc.vision.detection import Detection, Floats, Network, Pixels
 from facesvc.vision.geometry import Box, non_maximum_suppression
@@ -23,6 +24,8 @@ STRIDES = (8, 16, 32)
 # Overlap above which two boxes are one face, and the score that a face needs.
 _OVERLAP = 0.4
 _SCORE = 0.5
+# Whatever is further away than this, in pixels of the input, is nothing that a network says of a face.
+_FARTHEST = 1e5
 # Boxes that go into the suppression at most: far more than a picture has faces, few enough for N squared.
 _MOST_BOXES = 2000
 # Enlarging adds no detail; twice is what brings a face of 12 pixels to where the networks find it.
@@ -41,6 +44,10 @@ class Found:
     boxes: Floats
     landmarks: Floats
     scores: Floats
+
+    def only(self, which: NDArray[Any]) -> "Found":
+        """Those of an index or a mask, in its order."""
+        return Found(self.boxes[which], self.landmarks[which], self.scores[which])
 
 
 class Head(Protocol):
@@ -78,8 +85,18 @@ class GridDetector:
         self._given = given
         self._coarse_look = coarse_look
 
+    @property
+    def detail(self) -> float:
+        """As ``Detector.detail``: no face has to be shown to the network any larger."""
+        return self._given.smallest_face
+
+    @property
+    def scanned_face(self) -> float:
+        """As ``Detector.scanned_face``."""
+        return self._given.smallest_face
+
     def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
-        """The smallest face looked for in a picture of that size: ``minimum_face``, or more for a fixed input."""
+        """As ``Detector.smallest_face``: more than ``minimum_face`` where a fixed input cannot show it large enough."""
         return max(minimum_face, self._given.smallest_face / self._largest_scale(width, height))
 
     def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
@@ -112,7 +129,10 @@ class GridDetector:
         given = self._given
         blob = cv2.dnn.blobFromImage(canvas, 1 / given.std, mean=given.mean, swapRB=given.colour_order == "BGR")
         outputs = self._network(blob)  # type: ignore[arg-type]
-        found = self._head.read(outputs, canvas.shape[0], canvas.shape[1], _SCORE)
+        # What a damaged network says may be beyond any number; it is dropped.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self._head.read(outputs, canvas.shape[0], canvas.shape[1], _SCORE)
+            found = found.only(_plausible(found))
         zoom = np.array([width / size[0], height / size[1]], np.float32)
         return Found(found.boxes * np.tile(zoom, 2), found.landmarks * zoom, found.scores)
 
@@ -141,8 +161,15 @@ def joined(parts: Sequence[Found]) -> Found:
 def _merged(found: Found) -> Found:
     """Each face once, best score first: of a face that both looks saw, the one that was surer of it."""
     best = np.argsort(-found.scores, kind="stable")[:_MOST_BOXES]
-    kept = best[non_maximum_suppression(found.boxes[best], found.scores[best], _OVERLAP)]
-    return Found(found.boxes[kept], found.landmarks[kept], found.scores[kept])
+    return found.only(best[non_maximum_suppression(found.boxes[best], found.scores[best], _OVERLAP)])
+
+
+def _plausible(found: Found) -> NDArray[np.bool_]:
+    """Which boxes have a size and a place: a damaged network may give any number, and none at all."""
+    numbers = np.concatenate([found.boxes, found.landmarks.reshape(-1, 10)], axis=1)
+    sizes = found.boxes[:, 2:] - found.boxes[:, :2]
+    plausible: NDArray[np.bool_] = (np.abs(numbers) <= _FARTHEST).all(axis=1) & (sizes > 0).all(axis=1)
+    return plausible & np.isfinite(found.scores)
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -164,15 +191,21 @@ def levels(outputs: Sequence[Floats], values: int, height: int, width: int) -> l
     """The outputs with ``values`` values a box, each as (N, values), for the strides 8, 16 and 32.
 
     Exporters differ in the order of the outputs and in whether there is a batch axis; the shapes tell them apart, for
-    every stride has another number of boxes. Raises ``ValueError`` where a stride has none.
+    every stride has another number of boxes. A stride of which there is nothing has an empty list.
     """
-    flat = [output.reshape(-1, values) for output in outputs if output.shape[-1] == values]
+    flat = [output.reshape(-1, values).astype(np.float32) for output in outputs if output.shape[-1:] == (values,)]
     found = []
     for stride in STRIDES:
         cells = (height // stride) * (width // stride)
-        # One box a cell, or two; the next stride has a quarter of the cells, so no two strides are mixed up.
+        # One box a cell, or two. The next stride has a quarter of the cells, as sides are multiples of the largest
+        # stride, so no two strides are mixed up.
         found.append([output for output in flat if len(output) in (cells, 2 * cells)])
     return found
+
+
+def fit_together(parts: Sequence[Floats]) -> bool:
+    """Whether all say something of as many boxes."""
+    return len({len(part) for part in parts}) == 1
 
 
 def centres(height: int, width: int, stride: int, boxes: int) -> Floats:

@@ -61,6 +61,9 @@ class _Windows:
 class MtcnnDetector:
     """Finds faces with three networks given as callables (see ``facesvc.models.mtcnn`` for their shapes)."""
 
+    detail: float = ONET_SIDE
+    scanned_face: float = PNET_SIDE
+
     def __init__(
         self,
         pnet: Network,
@@ -74,6 +77,10 @@ class MtcnnDetector:
         self._onet = onet
         self._thresholds = thresholds
         self._most_windows = most_windows
+
+    def smallest_face(self, width: int, height: int, minimum_face: float) -> float:  # noqa: ARG002 - as Detector has it
+        """As ``Detector.smallest_face``: always ``minimum_face``, for the pyramid is as high as need be."""
+        return minimum_face
 
     def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
         """Faces whose box has a side of at least ``minimum_face`` pixels, best score first.

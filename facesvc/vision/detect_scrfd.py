@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facesvc.vision.detect_grid import STRIDES, Found, centres, joined, levels
+from facesvc.vision.detect_grid import STRIDES, Found, centres, fit_together, joined, levels
 from facesvc.vision.detection import Floats
 
 # Where the five landmarks lie in the boxes of frontal faces, as shares of width and height: means over LFW.
@@ -24,7 +24,8 @@ class ScrfdHead:
         parts = []
         scores, boxes, points = (levels(outputs, values, height, width) for values in (1, 4, 10))
         for stride, level_scores, level_boxes, level_points in zip(STRIDES, scores, boxes, points, strict=True):
-            if len(level_scores) != 1 or len(level_boxes) != 1 or len(level_points) > 1:
+            one_of_each = len(level_scores) == len(level_boxes) == 1 and len(level_points) <= 1
+            if not one_of_each or not fit_together([*level_scores, *level_boxes, *level_points]):
                 shapes = ", ".join(str(output.shape) for output in outputs)
                 raise ValueError(f"these are not the outputs of SCRFD for {height} x {width} pixels: {shapes}")
             parts.append(_level(stride, level_scores[0][:, 0], level_boxes[0], level_points, height, width, score))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facesvc.vision.detect_grid import STRIDES, Found, centres, joined, levels
+from facesvc.vision.detect_grid import STRIDES, Found, centres, fit_together, joined, levels
 from facesvc.vision.detection import Floats
 
 # exp() of more than this is a box of a thousand cells: nothing a network says of a face.
@@ -23,7 +23,8 @@ class YunetHead:
         parts = []
         scores, boxes, points = (levels(outputs, values, height, width) for values in (1, 4, 10))
         for stride, level_scores, level_boxes, level_points in zip(STRIDES, scores, boxes, points, strict=True):
-            if (len(level_scores), len(level_boxes), len(level_points)) != (2, 1, 1):
+            complete = (len(level_scores), len(level_boxes), len(level_points)) == (2, 1, 1)
+            if not complete or not fit_together([*level_scores, *level_boxes, *level_points]):
                 shapes = ", ".join(str(output.shape) for output in outputs)
                 raise ValueError(f"these are not the outputs of YuNet for {height} x {width} pixels: {shapes}")
             both = np.sqrt(np.clip(level_scores[0], 0, 1) * np.clip(level_scores[1], 0, 1))[:, 0]

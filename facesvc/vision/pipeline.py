@@ -11,14 +11,13 @@ from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.embed import Embedder
 from facesvc.vision.quality import Quality, assess
 
-# A face this wide in the decoded picture is all that the next stage can use: O-Net sees 48 pixels, and in a chip the
-# face itself is about 100 pixels wide. Larger JPEGs are decoded at a reduced size.
-_DETAIL_FOR_DETECTION = 48
+# A face this wide in the decoded picture is all that the embedder can use: in a chip it is about 100 pixels wide. JPEGs
+# in which the smallest face is wider are decoded at a reduced size.
 _DETAIL_FOR_EMBEDDING = 100
 # So many pixels show a group as well as more of them do; a JPEG of more is decoded at a reduced size.
 _DECODED_PIXELS = 12_500_000
-# The limit on what a detector scans counts pixels at the scale at which the smallest face is this large.
-_SCANNED_FACE = 12
+# The face in a kept crop may be of any size.
+_SMALLEST_FACE = 12
 # A kept crop may show parts of other faces.
 _CROPPED_FACES = 8
 
@@ -28,6 +27,20 @@ Clock = Callable[[], float]
 
 class Detector(Protocol):
     """Any family of face detectors."""
+
+    @property
+    def detail(self) -> float:
+        """The width in pixels from which on a face shows all that this detector can use."""
+        ...
+
+    @property
+    def scanned_face(self) -> float:
+        """How many pixels wide the smallest face is in what is scanned: the larger, the more there is to scan."""
+        ...
+
+    def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
+        """What ``detect`` can be relied on for, asked for ``minimum_face`` in a picture of that size: that, or more."""
+        ...
 
     def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
         """Faces of at least ``minimum_face`` pixels in (H, W, 3) uint8 RGB, in pixels of that picture."""
@@ -58,7 +71,8 @@ class StageTimes:
 class Analysis:
     """What a picture shows: its full size as seen, its faces (largest first), and how many more were left out.
 
-    ``minimum_face`` is the smallest that was looked for, in pixels: more than was asked for where the picture is huge.
+    ``minimum_face`` is the smallest that was looked for, in pixels: more than was asked for where the picture is huge,
+    or larger than a detector's fixed input. Of the faces between the two some are found all the same.
     """
 
     width: int
@@ -100,25 +114,28 @@ class Pipeline:
 
     def find(self, crop: bytes) -> Face | None:
         """The face that a kept crop shows, with its vector; None where these models find none in it."""
-        analysis = self.embed(crop, MinimumFace(_SCANNED_FACE, SEARCHED_SHARE), _CROPPED_FACES)
+        analysis = self.embed(crop, MinimumFace(_SMALLEST_FACE, SEARCHED_SHARE), _CROPPED_FACES)
         return nearest_centre(analysis)
 
     def _run(self, data: bytes, minimum: MinimumFace, max_faces: int, *, embed: bool) -> Analysis:
         times, started = StageTimes(), self.clock()
         header = read_header(data, self.limits)
         area = header.width * header.height
-        minimum_face = max(
-            minimum.in_frame(*header.seen_size), _SCANNED_FACE * math.sqrt(area / self.limits.max_scanned_pixels)
+        wanted = max(
+            minimum.in_frame(*header.seen_size),
+            self.detector.scanned_face * math.sqrt(area / self.limits.max_scanned_pixels),
         )
-        detail = _DETAIL_FOR_EMBEDDING if embed else _DETAIL_FOR_DETECTION
-        image = decode(data, header, min(detail / minimum_face, _largest_scale(header)))
+        detail = max(self.detector.detail, _DETAIL_FOR_EMBEDDING if embed else 0)
+        image = decode(data, header, min(detail / wanted, _largest_scale(header)))
         decoded = self.clock()
         times.add("decode", decoded - started)
-        found = self.detector.detect(image.pixels, minimum_face * image.scale)
+        found = self.detector.detect(image.pixels, wanted * image.scale)
         found.sort(key=lambda detection: detection.box.area, reverse=True)
         times.add("detect", self.clock() - decoded)
         faces = tuple(self._face(image, detection, times, embed=embed) for detection in found[:max_faces])
-        return Analysis(image.width, image.height, faces, max(0, len(found) - max_faces), times, minimum_face)
+        height, width = image.pixels.shape[:2]
+        smallest = self.detector.smallest_face(width, height, wanted * image.scale) / image.scale
+        return Analysis(image.width, image.height, faces, max(0, len(found) - max_faces), times, smallest)
 
     def _face(self, image: Image, detection: Detection, times: StageTimes, *, embed: bool) -> Face:
         started = self.clock()

@@ -14,6 +14,10 @@ Floats = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
+# Similarities are tallied to one part in so many. A power of two: the edges of all bins are float32 numbers.
+_STEPS = 1 << 20
+_BLOCK_SCORES = 1 << 21
+
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
@@ -43,6 +47,65 @@ def operating_point(genuine: Floats, impostor: Floats, fmr: float) -> OperatingP
     similarity = float(np.nextafter(ordered[allowed], np.float32(2))) if allowed < len(ordered) else -1.0
     tmr = float(np.mean(genuine >= similarity)) if len(genuine) else float("nan")
     return OperatingPoint(fmr, similarity, tmr)
+
+
+class Tally:
+    """How many similarities there were of each size: all that an operating point needs, in 16 MB however many come.
+
+    They are told apart to 1 / 2^20, about 1e-6.
+    """
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(2 * _STEPS + 1, np.int64)
+
+    @property
+    def total(self) -> int:
+        """How many were added."""
+        return int(self._counts.sum())
+
+    def add(self, scores: Floats) -> None:
+        """Count ``scores`` (N,), from -1 to 1; what rounding took beyond counts as the end."""
+        bins = np.floor(np.clip(scores, -1, 1) * np.float32(_STEPS)).astype(np.int64) + _STEPS
+        self._counts += np.bincount(bins, minlength=len(self._counts))
+
+    def lowest_edge(self, allowed: int) -> float:
+        """The lowest threshold that at most ``allowed`` reach; a step above 1 where more of them are 1."""
+        reaching = np.cumsum(self._counts[::-1])[::-1]
+        # It falls with the edge, so all that are over are at the front.
+        over = int(np.sum(reaching > allowed))
+        return over / _STEPS - 1
+
+    def share_reaching(self, edge: float) -> float:
+        """The share of all at or above a threshold that ``lowest_edge`` gave; NaN of nothing."""
+        reaching = int(self._counts[round((edge + 1) * _STEPS) :].sum())
+        return reaching / self.total if self.total else float("nan")
+
+
+def tallied_point(genuine: Tally, impostor: Tally, fmr: float) -> OperatingPoint:
+    """As ``operating_point``, with the threshold rounded up to the next edge."""
+    similarity = impostor.lowest_edge(int(np.floor(fmr * impostor.total + 1e-9)))
+    return OperatingPoint(fmr, similarity, genuine.share_reaching(similarity))
+
+
+def compare_all(templates: Floats, probes: Floats, people: Integers) -> tuple[Tally, Tally]:
+    """Tallies of genuine and of impostor scores: every template against every probe but the one of its own picture.
+
+    :param templates: (N, D), unit vectors; one of each picture.
+    :param probes: (N, D), of the same pictures.
+    :param people: (N,), who each picture shows.
+
+    Scores are made block by block: 10,000 pictures have 400 MB of them.
+    """
+    genuine, impostor = Tally(), Tally()
+    rows = max(1, _BLOCK_SCORES // max(1, len(people)))
+    for start in range(0, len(people), rows):
+        scores = templates[start : start + rows] @ probes.T
+        same = people[start : start + rows, None] == people[None]
+        impostor.add(scores[~same])
+        own = np.arange(len(scores))
+        same[own, start + own] = False
+        genuine.add(scores[same])
+    return genuine, impostor
 
 
 def best_threshold(scores: Floats, same: Booleans) -> float:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import numpy as np
@@ -40,6 +40,13 @@ class Vision:
 
     def __post_init__(self) -> None:
         self.gate.set()
+
+    detail: ClassVar[float] = 48
+    scanned_face: ClassVar[float] = 12
+
+    def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
+        """All that is asked for."""
+        return minimum_face
 
     def detect(self, pixels: np.ndarray[Any, Any], minimum_face: float) -> list[Detection]:
         """The scripted faces, each smaller than the one before."""

@@ -2,6 +2,9 @@
 
 import json
 import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -9,47 +12,40 @@ import numpy as np
 import pytest
 import simplejpeg
 import typer
+from cli.views import portraits, view_of
 from typer.testing import CliRunner, Result
 
-from facesvc.cli import evaluate, evaluation, evaluation_plot
+from facesvc.cli import evaluate, evaluate_compare, evaluation, evaluation_plot
 from facesvc.cli.lfw import Photo, read_protocol
-from facesvc.config import Settings
-from facesvc.engine import image_limits, load_models
+from facesvc.cli.models_calibrate import load_for_measuring
+from facesvc.config import ModelSettings, Settings
+from facesvc.engine import image_limits, library, load_models
 from facesvc.errors import DependencyError, InputError, NotFoundError
-from facesvc.vision.decode import Image
-from facesvc.vision.detection import Floats, MinimumFace, Pixels
+from facesvc.models.calibration import bounds
+from facesvc.models.default_pack import CALIBRATION
+from facesvc.vision.detection import Floats, MinimumFace
+from facesvc.vision.pipeline import Pipeline
 
 PAIRS = "2\t2\nA\t1\t2\nB\t1\t2\nA\t1\tB\t1\nB\t2\tC\t1\nC\t1\t2\nD\t1\t2\nC\t1\tD\t1\nD\t2\tA\t2\n"
 IDENTIFICATION = "# name\tgallery\tprobes\nA\t1\t2,3\nB\t1\t2,3\nC\t1\t2,3\nD\t1\t2,3\n"
 
 
-def view_of(pixels: Pixels, number: int) -> bytes:
-    """Another photo of the same scene: turned, lit and blurred a little, as JPEG."""
-    turn, light, blur = ((0.0, 1.0, 0.1), (5.0, 0.85, 0.6), (-6.0, 1.15, 0.8))[number - 1]
-    side = pixels.shape[0]
-    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), turn, 150 / side)
-    matrix[:, 2] += 75 - side / 2
-    turned = cv2.warpAffine(pixels, matrix, (150, 150), borderMode=cv2.BORDER_REPLICATE)
-    lit = np.clip(cv2.GaussianBlur(turned, (0, 0), blur) * light, 0, 255).astype(np.uint8)
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(lit), quality=92))
+@pytest.fixture
+def settings(pack_cache: Path, tmp_path: Path) -> Settings:
+    """The default pack, in a cache folder where figures may be left."""
+    (tmp_path / "packs").mkdir()
+    (tmp_path / "packs" / "default").symlink_to(pack_cache / "default")
+    return Settings(models=ModelSettings(cache_dir=tmp_path / "packs"))
 
 
 @pytest.fixture(scope="session")
 def small_lfw(pack_cache: Path, group_jpeg: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three photos each of four of the six people in t1.jpg; do not change its files."""
     folder = tmp_path_factory.mktemp("lfw")
-    group = Image.of(simplejpeg.decode_jpeg(group_jpeg, "RGB")).pixels
-    models = load_models(Settings.model_validate({"models": {"cache_dir": pack_cache}}))
-    found = sorted(models.detector.detect(group, 60.0), key=lambda face: face.box.left)[:4]
-    for name, face in zip("ABCD", found, strict=True):
+    for name, pixels in zip("ABCD", portraits(group_jpeg, pack_cache)[:4], strict=True):
         (folder / "images" / name).mkdir(parents=True)
-        side = round(2.0 * face.box.height)
-        left = round(face.box.left + face.box.width / 2 - side / 2)
-        top = round(face.box.top + face.box.height / 2 - side / 2)
-        scene = cv2.copyMakeBorder(group, side, side, side, side, cv2.BORDER_REFLECT)
-        crop = scene[top + side : top + 2 * side, left + side : left + 2 * side].astype(np.uint8)
         for number in (1, 2, 3):
-            Photo(name, number).within(folder).write_bytes(view_of(crop, number))
+            Photo(name, number).within(folder).write_bytes(view_of(pixels, number))
     (folder / "pairs.txt").write_text(PAIRS)
     (folder / "identification.txt").write_text(IDENTIFICATION)
     return folder
@@ -83,7 +79,9 @@ def test_the_figures_as_json(settings: Settings, small_lfw: Path) -> None:
     assert [list(by_rate) for by_rate in similarities] == [["1e-02", "1e-03"], ["1e-03", "1e-04", "1e-05", "1e-06"]]
     assert all(0.7 < value < 1 for by_rate in similarities for value in by_rate.values())
     calibration = figures.pop("calibration")
-    assert [point[0] for point in calibration] == [3 / 24]  # 24 impostor pairs can tell no rate below
+    assert [line["fmr"] for line in calibration] == [3 / 24]  # 24 impostor pairs can tell no rate below
+    assert calibration[0]["fmr_bounds"] == list(bounds(3, 24))
+    assert calibration[0]["tmr_bounds"] == list(bounds(8, 8))
     assert figures == {
         "pack": "default",
         "accuracy": 1.0,
@@ -92,6 +90,7 @@ def test_the_figures_as_json(settings: Settings, small_lfw: Path) -> None:
         "rank1": 1.0,
         "tmr": {"1e-03": 1.0, "1e-04": 1.0, "1e-05": 1.0, "1e-06": 1.0},
         "impostor_pairs": 24,
+        "genuine_pairs": 8,
         "missed": 0,
         "images": 8,
     }
@@ -104,6 +103,7 @@ def test_the_figures_as_a_table(settings: Settings, small_lfw: Path) -> None:
         "Pack default",
         "accuracy over 8 pairs",
         "100.00% ± 0.00",
+        "62.5 to 100.0 %",
         "TAR at FAR 1e-03",
         "rank 1 among 4 people",
     ):
@@ -112,9 +112,141 @@ def test_the_figures_as_a_table(settings: Settings, small_lfw: Path) -> None:
     assert result.stderr == ""  # no progress bar but in a terminal
 
 
+def test_the_figures_are_kept(settings: Settings, small_lfw: Path) -> None:
+    assert run(settings, small_lfw, "--json").exit_code == 0
+    packs = library(settings)
+    kept = packs.figures(packs.peek("default").contract_id)
+    assert kept is not None
+    assert (kept.accuracy, kept.deviation, kept.tar, kept.rank_one) == (1.0, 0.0, 1.0, 1.0)
+    assert kept.tmr == ()  # there were too few impostors for any rate
+    assert kept.data_set == small_lfw.name
+    assert packs.peek("default").calibration == CALIBRATION  # which nobody asked to replace
+
+
+def test_figures_that_cannot_be_kept_are_told_all_the_same(settings: Settings, small_lfw: Path) -> None:
+    (settings.models.cache_dir / "figures").write_text("in the way")
+    result = run(settings, small_lfw, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["accuracy"] == 1.0
+    assert "not kept" in result.stderr
+
+
+def scored(genuine: Floats, impostor: Floats) -> evaluation.Identification:
+    scores = evaluation.Scores(genuine, impostor)
+    return evaluation.Identification(0.9, scores.points(evaluation.IDENTIFICATION_RATES), scores)
+
+
+def test_the_record_holds_only_what_was_measured() -> None:
+    random = np.random.default_rng(1)
+    same, others = random.normal(0.9, 0.05, 300), random.normal(0.5, 0.1, 40_000)
+    identified = scored(same.astype(np.float32), others.astype(np.float32))
+    verification = evaluation.Verification(0.9, 0.1, identified.scores.points((1e-2, 1e-3)), identified.scores)
+    result = evaluation.Evaluation(verification, identified, ())
+    record = evaluate.record_of(result, identified, "lfw", datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC))
+    assert record.tmr == tuple((point.fmr, point.tmr) for point in identified.points[:2])
+    assert (record.tar, record.time) == (verification.points[1].tmr, "2026-01-02T03:04:05+00:00")
+
+
+def test_a_calibration_is_kept_when_asked_for(settings: Settings, small_lfw: Path) -> None:
+    random = np.random.default_rng(1)
+    same, others = random.normal(0.9, 0.05, 300), random.normal(0.5, 0.1, 40_000)
+    identified = scored(same.astype(np.float32), others.astype(np.float32))
+    verification = evaluation.Verification(0.9, 0.1, identified.scores.points((1e-2, 1e-3)), identified.scores)
+    models = load_for_measuring(settings, "default")
+    task = evaluate.Task(settings, small_lfw, read_protocol(small_lfw), MinimumFace(40.0), calibrate=True, show=False)
+    evaluate._keep(task, models, evaluation.Evaluation(verification, identified, ()), identified)
+    kept = library(settings).peek("default").calibration
+    assert kept.source == f"{small_lfw.name}, 4 people with one photo each against 8 other photos"
+    assert (kept.impostor_pairs, kept.genuine_pairs) == (40_000, 300)
+    assert kept == identified.calibration(kept.source)
+
+
+def test_too_little_to_calibrate_is_told_at_once(settings: Settings, own_lfw: Path) -> None:
+    with pytest.raises(InputError, match=r"--calibrate needs identification\.txt"):
+        raise run(settings, own_lfw, "--calibrate").exception or AssertionError("nothing was raised")
+    (own_lfw / "identification.txt").write_text(IDENTIFICATION)
+    with pytest.raises(InputError, match=r"24 comparisons of two people are too few for a false-match rate of 0\.01"):
+        raise run(settings, own_lfw, "--calibrate").exception or AssertionError("nothing was raised")
+
+
+@pytest.fixture
+def two_packs(settings: Settings, pack_cache: Path) -> Settings:
+    """The default pack, and the same under the name ``other``."""
+    folder = settings.models.cache_dir / "other"
+    folder.mkdir()
+    for file in (pack_cache / "default").iterdir():
+        (folder / file.name).symlink_to(file)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "name": "other"}))
+    return settings
+
+
+def test_packs_side_by_side(two_packs: Settings, small_lfw: Path) -> None:
+    result = run(two_packs, small_lfw, "--compare", "default, other", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["pack"] for row in rows] == ["default", "other"]
+    pack = library(two_packs).peek("other")
+    for row in rows:
+        assert (row["accuracy"], row["tar"], row["rank1"], row["missed"]) == (1.0, 1.0, 1.0, 0)
+        assert row["tmr"] == {"1e-03": 1.0, "1e-04": 1.0, "1e-05": 1.0}
+        assert row["frame_ms"] > 0
+        assert row["face_ms"] > 0
+        assert row["size_bytes"] == sum(file.size_bytes for file in pack.files)
+        assert row["licences"] == list(pack.licences)
+    assert library(two_packs).figures(pack.contract_id) is not None
+
+
+def test_packs_side_by_side_as_a_table(settings: Settings, small_lfw: Path, own_lfw: Path) -> None:
+    pipeline, protocol = load_models(settings).pipeline(image_limits(settings)), read_protocol(small_lfw)
+    result = evaluation.figures(protocol, dict(evaluation.looks(pipeline, small_lfw, protocol, MinimumFace(40.0), 2)))
+    pack = library(settings).peek("default")
+    rows = [evaluate_compare.Row(pack, result, evaluate_compare.Cost(12.34, 56.78))] * 2
+    lines = dict(evaluate_compare._lines(rows))
+    assert lines["accuracy"] == ["100.00% ± 0.00"] * 2
+    assert lines["TMR at FMR 1e-05"] == ["100.00% *"] * 2
+    assert (lines["ms a face"], lines["ms a frame"]) == (["12.3"] * 2, ["56.8"] * 2)
+    assert evaluate_compare.as_rich(rows).row_count == len(lines)
+    without = replace(rows[0], evaluation=replace(result, identification=None))
+    assert "rank 1" not in dict(evaluate_compare._lines([without]))
+    assert evaluate_compare.as_object(without)["tmr"] == {}
+
+
+def test_packs_take_turns(settings: Settings, small_lfw: Path) -> None:
+    turns: list[str] = []
+    pipeline = load_models(settings).pipeline(image_limits(settings))
+
+    def noted(name: str) -> Pipeline:
+        def clock() -> float:
+            turns.append(name)
+            return pipeline.clock()
+
+        return replace(pipeline, clock=clock)
+
+    before = cv2.getNumThreads()
+    costs = evaluate_compare.costs([noted("a"), noted("b")], [Photo("A", 1).within(small_lfw)] * 2)
+    assert len(costs) == 2
+    assert [name for name, _ in groupby(turns)] == ["a", "b"] * (1 + 15 + 2)  # warm-up, frames, chips
+    assert cv2.getNumThreads() == before
+
+
+def test_packs_that_find_nobody_cannot_be_timed(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "wall.jpg").write_bytes(simplejpeg.encode_jpeg(np.full((150, 150, 3), 90, np.uint8)))
+    pipeline = load_models(settings).pipeline(image_limits(settings))
+    with pytest.raises(InputError, match="found no face"):
+        evaluate_compare.costs([pipeline], [tmp_path / "wall.jpg"])
+
+
+def test_the_chosen_pack_is_measured_where_none_is_named(two_packs: Settings, small_lfw: Path) -> None:
+    library(two_packs).choose("other")
+    assert json.loads(run(two_packs, small_lfw, "--json").stdout)["pack"] == "other"
+
+
 def test_without_identification(settings: Settings, own_lfw: Path) -> None:
     figures = json.loads(run(settings, own_lfw, "--json").stdout)
     assert (figures["rank1"], figures["tmr"], figures["impostor_pairs"], figures["calibration"]) == (None, {}, 0, [])
+    assert library(settings).figures(library(settings).peek("default").contract_id) is None  # half a run is none
     assert "rank 1" not in run(settings, own_lfw).stdout
 
 
@@ -230,6 +362,11 @@ def test_a_picture_that_is_damaged_is_named(settings: Settings, own_lfw: Path) -
     ("arguments", "error", "message"),
     [
         (["--pack", "other"], NotFoundError, "no model pack 'other'"),
+        (["--compare", "default,other"], NotFoundError, "no model pack 'other'"),
+        (["--compare", "default"], InputError, "two packs or more"),
+        (["--compare", "default,default"], InputError, "each once"),
+        (["--compare", "a,b", "--pack", "default"], InputError, "neither --pack nor --plot"),
+        (["--compare", "a,b", "--plot", "x.png"], InputError, "neither --pack nor --plot"),
         (["--minimum-face", "5"], InputError, "12 to 4096 pixels"),
         (["--plot", "figure.docx"], InputError, r"\.png, \.svg, \.pdf, not '\.docx'"),
         (["--plot", "/nowhere/figure.png"], InputError, "does not exist"),

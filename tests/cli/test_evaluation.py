@@ -84,9 +84,12 @@ def test_identification_counts_who_was_missed() -> None:
 def test_calibration_ends_where_the_pairs_do() -> None:
     impostor = np.linspace(-1, 0.9, 10_000).astype(np.float32)
     identification = evaluation.Identification(1, (), Scores(np.ones(3, np.float32), impostor))
-    rates = [point.fmr for point in identification.calibration()]
-    assert rates == pytest.approx([1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4])
-    assert [point.tmr for point in identification.calibration()] == [1.0] * 6
+    table = identification.calibration("a test")
+    assert [point.fmr for point in table.points] == pytest.approx([1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4])
+    assert [point.tmr for point in table.points] == [1.0] * 6
+    assert (table.impostor_pairs, table.genuine_pairs, table.source) == (10_000, 3, "a test")
+    for point in table.points:
+        assert np.mean(impostor >= point.similarity) == pytest.approx(point.fmr)
 
 
 def test_pictures_are_counted_once() -> None:

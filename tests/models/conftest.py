@@ -23,10 +23,18 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
 
 @pytest.fixture(scope="session")
-def networks(pack: Pack) -> dict[str, Network]:
-    """Every network of the pack, by its role."""
-    files = {**pack.detector.files, "embedder": pack.embedder.file}
-    return {role: Network.load(pack.path(name)) for role, name in files.items()}
+def float_embedder(weights: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedder as it was converted; in the pack it is int8."""
+    path = tmp_path_factory.mktemp("float") / default_pack.EMBEDDER.file
+    path.write_bytes(default_pack.converted("embedder", weights["embedder"]))
+    return path
+
+
+@pytest.fixture(scope="session")
+def networks(pack: Pack, float_embedder: Path) -> dict[str, Network]:
+    """Every network as it was converted, by its role."""
+    detector = {role: Network.load(pack.path(name)) for role, name in pack.detector.files.items()}
+    return {**detector, "embedder": Network.load(float_embedder)}
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from facesvc.errors import WeightsError
 from facesvc.models import default_pack
+from facesvc.models.default_chips import chips
 from facesvc.models.packs import MANIFEST, Pack, Source, verify
+from facesvc.models.quantize import compare
+from facesvc.models.runtime import Network
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 ENSURE = """
@@ -23,7 +27,8 @@ import sys
 from pathlib import Path
 from facesvc.models import default_pack, runtime
 input()
-foreign = {"onnx", "tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "joblib", "pkg_resources"}
+foreign = {"onnx", "insightface", "tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models", "joblib",
+           "pkg_resources"}
 print(default_pack.ensure(Path(sys.argv[1])).contract_id)
 print(*foreign & set(sys.modules))
 """
@@ -59,13 +64,50 @@ def test_what_is_in_the_pack(pack: Pack) -> None:
     assert verify(pack.folder) == []
     assert names(pack.folder) == ["embedder.onnx", MANIFEST, "onet.onnx", "pnet.onnx", "rnet.onnx"]
     assert names(pack.folder.parent) == [".lock", "default"]
-    assert pack.licences == ("mtcnn 1.0.0: MIT", "face_recognition_models 0.3.0: CC0-1.0")
+    assert pack.licences == ("mtcnn 1.0.0: MIT", "face_recognition_models 0.3.0: CC0-1.0", "insightface 2.1: MIT")
     assert (pack.embedder.side, pack.dimension) == (150, 128)
 
 
 def test_the_contract_stays() -> None:
     # Galleries carry this id. If it changes, every vector ever stored is lost until the people are enrolled again.
-    assert default_pack.contract_id() == "dlib-resnet29-128-489c6ff9fb2c"
+    assert default_pack.contract_id() == "dlib-resnet29-128-b0feb38052f2"
+
+
+def test_the_embedder_is_int8_and_says_nearly_the_same(
+    pack: Pack, float_embedder: Path, group_jpeg: bytes, guest_png: bytes
+) -> None:
+    (file,) = (file for file in pack.files if file.name == pack.embedder.file)
+    assert file.size_bytes < 0.3 * float_embedder.stat().st_size
+    # Turned by a right angle, so that none of them was calibrated with.
+    batches = [np.rot90(chip, axes=(2, 3)).copy() for chip in chips(group_jpeg, guest_png, pack.embedder)]
+    drift = compare(Network.load(float_embedder), Network.load(pack.path(file.name)), batches)
+    assert drift.faces == 14
+    assert 0.98 < drift.least_cosine < drift.mean_cosine < 1
+
+
+def test_chips_are_faces_and_their_mirror_images(group_jpeg: bytes, guest_png: bytes) -> None:
+    plain, mirrored, *others = chips(group_jpeg, guest_png, default_pack.EMBEDDER)
+    assert (len(others), plain.shape, plain.dtype.name) == (12, (1, 3, 150, 150), "float32")
+    np.testing.assert_array_equal(plain[..., ::-1], mirrored)
+    # Skin is redder than it is blue.
+    spec = default_pack.EMBEDDER
+    middle = [float(plain[0, channel, 60:90, 60:90].mean()) * spec.std + spec.mean[channel] for channel in range(3)]
+    assert 255 > middle[0] > middle[1] > middle[2] > 0
+    turned = next(chips(group_jpeg, guest_png, replace(spec, colour_order="BGR", mean=spec.mean[::-1])))
+    np.testing.assert_allclose(turned[:, ::-1], plain, atol=1e-6)
+
+
+def test_a_picture_that_is_none_is_refused(guest_png: bytes) -> None:
+    with pytest.raises(WeightsError, match="cannot be decoded: cannot identify image"):
+        list(chips(b"no picture", guest_png, default_pack.EMBEDDER))
+
+
+def test_another_calibration_picture_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    other = replace(default_pack.SOURCES["guest"], file="data/images/t1.jpg")
+    monkeypatch.setitem(default_pack.SOURCES, "guest", other)
+    with pytest.raises(WeightsError, match=r"t1.jpg .* is not the file of version 2\.1: .*insightface==2\.1"):
+        default_pack.ensure(tmp_path)
+    assert names(tmp_path) == [".lock"]
 
 
 def test_a_whole_pack_is_not_touched(pack: Pack, copy: Path) -> None:

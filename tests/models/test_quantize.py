@@ -9,24 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-import PIL.Image
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from facesvc.errors import DependencyError, WeightsError
-from facesvc.models import default_pack, quantize, quantizer_program
+from facesvc.models import default_chips, default_pack, quantize, quantizer_program
 from facesvc.models.graph import GraphWriter
-from facesvc.models.quantize import Drift, compare, speedup
+from facesvc.models.quantize import Drift, Pace, compare, pace
 from facesvc.models.quantize import quantize as quantized
 from facesvc.models.runtime import Network
 
 Floats = NDArray[np.float32]
 Build = Callable[[GraphWriter, str], str]
 
-# Six people in the group picture: left, top, width, height.
-FACES = ((900, 64, 107, 136), (744, 342, 98, 135), (55, 263, 112, 135), (266, 149, 100, 120), (1133, 274, 94, 122),
-         (466, 265, 104, 142))  # fmt: skip
 SMALL = list(np.random.default_rng(3).normal(size=(4, 2, 3, 12, 12)).astype(np.float32))
 
 
@@ -64,38 +60,28 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def embedder(pack_cache: Path) -> Path:
-    return default_pack.ensure(pack_cache).path(default_pack.EMBEDDER.file)
+def people(group_jpeg: bytes, guest_png: bytes) -> list[Floats]:
+    """Seven faces as the default embedder takes them; the last is not in the group picture."""
+    return list(default_chips.chips(group_jpeg, guest_png, default_pack.EMBEDDER))[::2]
 
 
 @pytest.fixture(scope="module")
-def people(pictures: Path) -> list[Floats]:
-    """Seven faces as the default embedder takes them, cut out without care; the last is not in the group picture."""
-    spec = default_pack.EMBEDDER
-    with PIL.Image.open(pictures / "t1.jpg") as group, PIL.Image.open(pictures / "Tom_Hanks_54745.png") as guest:
-        faces = [group.crop((x - 20, y, x + w + 20, y + h)) for x, y, w, h in FACES] + [guest.convert("RGB")]
-        chips = [np.asarray(face.resize((spec.side, spec.side))) for face in faces]
-    prepared = [(chip.astype(np.float32) - np.array(spec.mean, np.float32)) / np.float32(spec.std) for chip in chips]
-    return [np.ascontiguousarray(chip.transpose(2, 0, 1)[None], np.float32) for chip in prepared]
-
-
-@pytest.fixture(scope="module")
-def int8(embedder: Path, people: list[Floats]) -> bytes:
+def int8(float_embedder: Path, people: list[Floats]) -> bytes:
     """The default embedder, calibrated with the six."""
-    return quantized(embedder, people[:6])
+    return quantized(float_embedder, people[:6])
 
 
 def test_the_default_embedder_says_nearly_the_same(
-    int8: bytes, embedder: Path, people: list[Floats], tmp_path: Path
+    int8: bytes, float_embedder: Path, people: list[Floats], tmp_path: Path
 ) -> None:
-    exact, small = Network.load(embedder), network(int8, tmp_path)
+    exact, small = Network.load(float_embedder), network(int8, tmp_path)
     assert (small.input_shape, small.output_names) == (exact.input_shape, exact.output_names)
-    assert len(int8) < 0.3 * embedder.stat().st_size
+    assert len(int8) < 0.3 * float_embedder.stat().st_size
     drift = compare(exact, small, [people[6], people[6][..., ::-1], np.concatenate(people)])
     assert drift.faces == 9
     assert 0.99 < drift.mean_cosine < 1
     assert 0.98 < drift.least_cosine <= drift.mean_cosine
-    assert drift.speedup > 0
+    assert drift.pace.speedup > 0
 
 
 def test_all_of_the_default_embedder_is_int8(int8: bytes) -> None:
@@ -116,9 +102,9 @@ def test_all_of_the_default_embedder_is_int8(int8: bytes) -> None:
     assert scales.dims == [32]  # one a channel
 
 
-def test_the_same_batches_give_the_same_bytes(int8: bytes, embedder: Path, people: list[Floats]) -> None:
-    assert quantized(embedder.read_bytes(), iter(people[:6])) == int8
-    assert quantized(embedder, people[:5]) != int8
+def test_the_same_batches_give_the_same_bytes(int8: bytes, float_embedder: Path, people: list[Floats]) -> None:
+    assert quantized(float_embedder.read_bytes(), iter(people[:6])) == int8
+    assert quantized(float_embedder, people[:5]) != int8
 
 
 @pytest.mark.parametrize(("bits", "largest"), [(7, 64), (8, 127)])
@@ -254,6 +240,10 @@ def no_weights() -> bytes:
     return model(lambda writer, x: writer.node("Neg", [x])).SerializeToString()
 
 
+def int8_already() -> bytes:
+    return quantized(model(convolution).SerializeToString(), SMALL)
+
+
 def two_inputs() -> bytes:
     made = model(lambda writer, x: writer.node("Add", [convolution(writer, x), writer.input("more", ("N", 9, 10, 10))]))
     return made.SerializeToString()
@@ -266,10 +256,11 @@ def two_inputs() -> bytes:
         (b"not a graph", r"cannot be quantised: .*pars"),
         (no_weights(), r"cannot be quantised: .*no convolution and no dense layer"),
         (two_inputs(), r"cannot be quantised: .*2 inputs instead of one"),
+        (int8_already(), r"cannot be quantised: .*int8 already"),
         (model(convolution, ("N", 3, 20, 20)).SerializeToString(), r"cannot be quantised: .*dimensions"),
         (Path("absent.onnx"), r"absent.onnx cannot be read: No such file"),
     ],
-    ids=["nothing", "bytes", "no weights", "two inputs", "other size", "no file"],
+    ids=["nothing", "bytes", "no weights", "two inputs", "int8", "other size", "no file"],
 )
 def test_what_is_no_network_is_told(graph: bytes | Path, reason: str, empty: Path) -> None:
     with pytest.raises(WeightsError, match=f"(?si){reason}"):
@@ -340,9 +331,9 @@ def test_drift_is_by_face() -> None:
     assert drift.faces == 6
     assert drift.mean_cosine == pytest.approx((1 + 2**-0.5 + 0) / 3)
     assert drift.least_cosine == 0
-    assert drift.speedup == 1
+    assert drift.pace == Pace(1, 1, 1)
     with pytest.raises(ValueError, match="no faces"):
-        Drift(0, 1, 1, 1)
+        Drift(0, 1, 1, Pace(1, 1, 1))
 
 
 def test_speedup_is_the_median_of_neighbours() -> None:
@@ -357,13 +348,13 @@ def test_speedup_is_the_median_of_neighbours() -> None:
         calls.append(name)
         return (SMALL[0],)
 
-    result = speedup(
+    result = pace(
         lambda batch: take("float", next(float_seconds)),
         lambda batch: take("int8", next(int8_seconds)),
         SMALL[:1],
         clock=lambda: now,
     )
-    assert result == pytest.approx(3)
+    assert (result.float_s, result.int8_s, result.speedup) == pytest.approx((12, 3, 3))
     assert calls == ["float", "int8"] * 5
 
 

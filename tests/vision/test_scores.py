@@ -1,14 +1,24 @@
 """Error rates against brute force: every threshold is tried."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from facesvc.vision.scores import best_threshold, cross_validate, operating_point, rank_one
+from facesvc.vision import scores as module
+from facesvc.vision.scores import (
+    Tally,
+    best_threshold,
+    compare_all,
+    cross_validate,
+    operating_point,
+    rank_one,
+    tallied_point,
+)
 
 Floats = NDArray[np.float32]
 
@@ -115,3 +125,65 @@ def test_rank_one_is_the_nearest(probe_count: int, gallery_count: int, seed: int
         hits.append(names[similarities.index(max(similarities))] == name)
     found = rank_one(gallery, names[:gallery_count], probes, names[gallery_count:])
     assert math.isnan(found) if not hits else found == pytest.approx(sum(hits) / len(hits))
+
+
+def tally(scores: Floats) -> Tally:
+    counted = Tally()
+    counted.add(scores)
+    return counted
+
+
+@given(samples, samples, st.floats(0, 1))
+@settings(deadline=None)
+def test_a_tally_gives_the_same_point_to_the_next_edge(genuine: Floats, impostor: Floats, fmr: float) -> None:
+    exact, tallied = operating_point(genuine, impostor, fmr), tallied_point(tally(genuine), tally(impostor), fmr)
+    assert np.mean(impostor >= tallied.similarity) <= fmr + 1e-9
+    assert tallied.tmr == np.mean(genuine >= tallied.similarity)
+    assert -1e-7 <= tallied.similarity - exact.similarity <= 2**-20 + 1e-7
+
+
+def test_what_rounding_took_beyond_the_end_counts_as_the_end() -> None:
+    counted = tally(np.array([1.0000001, 1.0, -1.0000001], np.float32))
+    assert counted.total == 3
+    assert counted.lowest_edge(2) == -1 + 2**-20
+    assert counted.lowest_edge(1) > 1  # no threshold parts two that are the same
+    assert tallied_point(tally(np.ones(1, np.float32)), counted, 0.5).tmr == 0
+
+
+def test_an_empty_tally() -> None:
+    assert Tally().total == 0
+    assert Tally().lowest_edge(0) == -1
+    assert math.isnan(Tally().share_reaching(0.5))
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 1 << 21])
+def test_every_template_meets_every_probe_but_its_own(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_SCORES", block)
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(2, 13, 8)).astype(np.float32)
+    templates, probes = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
+    people = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 5, 0])
+    pairs = [(i, j) for i in range(13) for j in range(13) if i != j]
+    found = [
+        [float(templates[i] @ probes[j]) for i, j in pairs if (people[i] == people[j]) == same]
+        for same in (True, False)
+    ]
+    for counted, scores in zip(compare_all(templates, probes, people), found, strict=True):
+        assert counted.total == len(scores)
+        edges = [counted.lowest_edge(allowed) for allowed in range(len(scores))]
+        # The edge that lets n pass lies just above the next score.
+        assert edges == pytest.approx(sorted(scores, reverse=True), abs=1e-6 + 1e-7)
+
+
+def test_blocks_are_bounded() -> None:
+    people = np.arange(3000)
+    vectors = np.ones((3000, 1), np.float32)
+    tracemalloc.start()
+    try:
+        genuine, impostor = compare_all(vectors, vectors, people)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (genuine.total, impostor.total) == (0, 3000 * 2999)
+    # Two tallies of 16 MB and a block with its bins; all scores at once, with theirs, would be 9e6 * (4 + 8 + 4 + 2).
+    assert peak < 120e6
