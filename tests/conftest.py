@@ -42,3 +42,12 @@ def group_jpeg(pictures: Path) -> bytes:
 def guest_png(pictures: Path) -> bytes:
     """One person, 112 x 112."""
     return (pictures / "Tom_Hanks_54745.png").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of test material that is not part of the repository."""
+    folder = Path(os.environ.get("FACESVC_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no shared test material: {folder} is not there; FACESVC_SHARED may name another folder")
+    return folder

@@ -1,8 +1,8 @@
 """Changing the models while cameras stream: load beside, embed everybody again, check, switch, let go of the old.
 
-Crops are embedded one at a time among the frames of the streams, each in its turn, so that a stream waits for no more
-than one of them. Until the switch nothing has changed for anybody; whatever fails before it, or is cancelled, leaves
-the old models at work, and the vectors made so far for the next try.
+Crops are embedded one at a time in a thread that gives way to those of the streams. Until the switch nothing has
+changed for anybody; whatever fails before it, or is cancelled, leaves the old models at work, and the vectors made so
+far for the next try.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import structlog
 from facesvc.api.engines import Engine
 from facesvc.api.policies import DEFAULT_POLICY
 from facesvc.api.service import Service
+from facesvc.api.workers import Background
 from facesvc.errors import DependencyError, ImageError, NotFoundError, PreconditionError
 from facesvc.gallery import EmbeddingContract
 from facesvc.gallery.migration import Migration
@@ -42,7 +43,8 @@ async def load_model(service: Service, name: str) -> None:
 
     Raises ``PreconditionError`` (``MIGRATION_REQUIRED``, ``POLICY_UNAVAILABLE``), ``NotFoundError``, ``WeightsError``.
     """
-    engine = await _loaded(service, name)
+    with Background() as background:
+        engine = await _loaded(service, name, background)
     contract_id = engine.pack.contract_id
     if contract_id == service.engine.pack.contract_id:
         await _switch(service, engine, lambda: None)
@@ -62,21 +64,22 @@ async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) ->
     """The progress of a migration; when it ends the new models are at work. Raises as the proto says."""
     yield Response(stage=admin_pb2.MIGRATION_STAGE_LOADING)
     name = await asyncio.to_thread(_previous, service) if request.rollback else request.name
-    engine = await _loaded(service, name)
-    migration = await asyncio.to_thread(service.gallery.begin_migration, contract_of(engine))
-    try:
-        run = _Run(service, engine, migration, skip_missing=request.skip_missing)
-        async for response in run.responses():
-            yield response
-    finally:
-        # To the end, also where the caller has left.
-        await asyncio.shield(asyncio.to_thread(migration.abandon))
+    with Background() as background:
+        engine = await _loaded(service, name, background)
+        migration = await asyncio.to_thread(service.gallery.begin_migration, contract_of(engine))
+        try:
+            run = _Run(service, engine, migration, background, skip_missing=request.skip_missing)
+            async for response in run.responses():
+                yield response
+        finally:
+            # To the end, also where the caller has left.
+            await asyncio.shield(asyncio.to_thread(migration.abandon))
 
 
-async def _loaded(service: Service, name: str) -> Engine:
+async def _loaded(service: Service, name: str, background: Background) -> Engine:
     """The pack ``name``, ready for work. Raises ``PreconditionError`` where it cannot do what is asked of it now."""
-    pack = await asyncio.to_thread(service.library.open, name)
-    engine = await asyncio.to_thread(service.load_engine, pack)
+    pack = await background.run(service.library.open, name)
+    engine = await background.run(service.load_engine, pack)
     _check_policies(service, engine)
     return engine
 
@@ -116,25 +119,32 @@ def _commit(service: Service, engine: Engine, commit: Callable[[], None]) -> Eng
     """The engine that was at work before. Nothing comes between the gallery and the engine in this thread."""
     commit()
     before = service.engines.replace(engine)
-    named = service.settings.models.pack
-    if named and named != engine.pack.name:
-        _log.warning("the settings name another pack, which is loaded at the next start", models_pack=named)
-    else:
-        service.library.choose(engine.pack.name)
+    _remember(service, engine.pack.name)
     return before
 
 
-def _itself(job: tuple[int, SampleName]) -> tuple[int, SampleName]:
-    return job
+def _remember(service: Service, name: str) -> None:
+    """Makes ``name`` the pack of the next start; where that cannot be, the change itself stands."""
+    named = service.settings.models.pack
+    if named and named != name:
+        _log.warning("the settings name another pack for the next start: set models.pack", models_pack=named, now=name)
+        return
+    try:
+        service.library.choose(name)
+    except DependencyError as error:
+        _log.warning("the pack is not chosen for the next start: set models.pack", now=name, reason=error.message)
 
 
 class _Run:
     """One migration to the pack of ``engine``."""
 
-    def __init__(self, service: Service, engine: Engine, migration: Migration, *, skip_missing: bool) -> None:
+    def __init__(
+        self, service: Service, engine: Engine, migration: Migration, background: Background, *, skip_missing: bool
+    ) -> None:
         self._service = service
         self._engine = engine
         self._migration = migration
+        self._background = background
         self._skip_missing = skip_missing
         self._probes: dict[int, tuple[SampleName, Floats]] = {}
 
@@ -153,7 +163,7 @@ class _Run:
             async for response in self._embed():
                 yield response
             yield Response(stage=admin_pb2.MIGRATION_STAGE_CHECKING, total_count=len(self._probes))
-            rank_one = await asyncio.to_thread(self._rank_one)
+            rank_one = await self._background.run(self._rank_one)
             missing = await asyncio.to_thread(self._missing)
             if await self._switched():
                 break
@@ -176,18 +186,16 @@ class _Run:
             for start in range(0, len(waiting), _BATCH):
                 batch = waiting[start : start + _BATCH]
                 vectors = {}
-                for job in batch:
-                    row_id, _ = job
-                    vector = await self._service.workers.run_next(partial(_itself, job), self._look)
+                for row_id, owner in batch:
+                    vector = await self._background.run(self._look, row_id, owner)
                     if vector is not None:
                         vectors[row_id] = vector
                 await asyncio.to_thread(self._migration.put_many, vectors)
                 done += len(batch)
                 yield Response(stage=admin_pb2.MIGRATION_STAGE_EMBEDDING, done_count=done, total_count=total)
 
-    def _look(self, job: tuple[int, SampleName]) -> Floats | None:
-        """In a worker thread: the new vector of a sample; None where it is gone, or its crop is of no use."""
-        row_id, owner = job
+    def _look(self, row_id: int, owner: SampleName) -> Floats | None:
+        """In the background: the new vector of a sample; None where it is gone, or its crop is of no use."""
         pipeline = self._engine.pipeline
         try:
             crop = self._migration.crop(row_id)

@@ -1,14 +1,21 @@
 """One pool of threads for all pictures, with a permit for each thread and a bound on who may wait."""
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from facesvc.errors import ExhaustedError, UnavailableError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# A tenth of the weight that the scheduler gives to a worker.
+_BACKGROUND_NICENESS = 10
 
 
 class Workers:
@@ -69,3 +76,32 @@ class Workers:
     def close(self) -> None:
         """Wait for what runs; nothing may be started any more."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class Background:
+    """One thread for long work that nobody waits for: where cores are short it gives way to the workers'.
+
+    A context manager; what runs when the block is left is finished, unwatched.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="background", initializer=_give_way)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Begin nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, function: Callable[..., R], *arguments: Any) -> R:
+        """The result of a call in that thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*arguments))
+
+
+def _give_way() -> None:
+    """Lowers the priority of the calling thread; Linux has one for each."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICENESS)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from facesvc.cli import bench_stages, bench_stream, bench_tune
+from facesvc.cli import bench_migration, bench_stages, bench_stream, bench_tune
 from facesvc.cli.console import Json, err, out, print_json, say, settings_of
 from facesvc.config import Settings
 
@@ -21,6 +21,9 @@ def bench(
     tune: Annotated[
         bool, typer.Option("--tune", help="Find the better of the modes throughput and latency, and write it down.")
     ] = False,
+    migrate: Annotated[
+        str, typer.Option(metavar="NAME", help="Change to this pack under a running stream and watch for gaps.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Measure every stage, the stream end to end, memory and idle cost; ratios are taken within one call.
@@ -36,6 +39,14 @@ def bench(
             print_json(asdict(found))
         else:
             _print_tuning(found)
+        return
+    if migrate:
+        err.print(f"streaming while the models change to {migrate}", style="dim")
+        migrated = bench_migration.measure(settings, migrate)
+        if json:
+            print_json(asdict(migrated))
+        else:
+            _print_migration(migrated)
         return
     err.print("measuring the stages", style="dim")
     concurrency, stages = bench_stages.measure(settings, rounds)
@@ -72,6 +83,15 @@ def _print_tuning(found: bench_tune.Tuning) -> None:
         table.add_row(mode.mode, str(mode.workers), str(mode.threads), *times)
     out.print(table)
     say(f"{found.mode}: {found.why}")
+
+
+def _print_migration(found: bench_migration.MigrationResult) -> None:
+    title = f"{found.samples} samples embedded again in {found.seconds:.1f} s, {found.rank_one:.1%} find themselves"
+    table = Table("ms between results", "median", "longest", title=title)
+    table.add_row("before", f"{found.median_before_ms:.0f}", f"{found.longest_before_ms:.0f}")
+    table.add_row("meanwhile", f"{found.median_during_ms:.0f}", f"{found.longest_during_ms:.0f}")
+    out.print(table)
+    say(f"{found.frames} frames meanwhile; {found.matches} matches, {found.wrong_names} wrong, {found.errors} errors")
 
 
 def _print(report: dict[str, Any]) -> None:

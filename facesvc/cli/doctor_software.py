@@ -92,7 +92,7 @@ def pack(settings: Settings) -> Finding:
         where = "models.pack" if settings.models.pack else "`facesvc models use`"
         return Finding(Level.ERROR, error.message, f"{_cure(name)}, or choose another one with {where}")
     except WeightsError as error:
-        return Finding(Level.ERROR, f"{name} cannot be used: {error.message}", _cure(name))
+        return Finding(Level.ERROR, f"{name} cannot be used", error.message)
     return Finding(Level.OK, f"{name} is whole, in {folder}")
 
 

@@ -16,7 +16,7 @@ from facesvc.config import Settings
 from facesvc.errors import NotFoundError, PreconditionError, WeightsError
 from facesvc.models import default_pack, download, fetch
 from facesvc.models.intake import Agree, draft_asking
-from facesvc.models.library import Library, check_new_name
+from facesvc.models.library import Library
 from facesvc.models.packs import Pack
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the pack.")]
@@ -58,8 +58,6 @@ def add(
     """Make a pack of files that are here: of InsightFace, with a pack.toml, or one of facesvc. Nothing is fetched."""
     settings = settings_of(context)
     library = engine.library(settings)
-    if name:
-        check_new_name(name)
     agree = _asking(accepted=accept_license)
     with library.workplace() as workplace, fetch.opened(path, workplace) as folder:
         draft = draft_asking(folder, name, library, agree, datetime.now(UTC))

@@ -165,7 +165,7 @@ def _table(pack: Pack, made: Quantised, before: Measured | None, after: Measured
         _add_part(table, role, unit, part)
         table.add_section()
     drift = made.embedder.drift
-    if drift:
+    if drift and not made.embedder.kept:
         about = f"{drift.faces} views of faces not calibrated with"
         table.add_row("mean cosine of vectors", "", f"{drift.mean_cosine:.4f}", about)
         table.add_row("least cosine of vectors", "", f"{drift.least_cosine:.4f}", "")

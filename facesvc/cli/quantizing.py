@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from facesvc.models.quantize import Drift, Pace, compare, pace
 from facesvc.models.runtime import CPU, Network
 from facesvc.vision.detection import Detection
 from facesvc.vision.geometry import overlaps
-from facesvc.vision.pipeline import Detector
 
 Floats = NDArray[np.float32]
 Clock = Callable[[], float]
@@ -42,6 +41,14 @@ _CALIBRATION_FRAMES, _TRIAL_FRAMES, _TIMED = 24, 40, 6
 _SEED, _TRIAL_SEED = 1, 2
 _SAME_FACE = 0.5  # intersection over union
 _FAMILIES = ("scrfd", "yunet")
+
+
+class Finder(Protocol):
+    """What is asked of a detector here."""
+
+    def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        """As ``Detector.detect``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +233,7 @@ def _made_int8(
     return replace(part, kept=kept)
 
 
-def recall(exact: Detector, small: Detector, frames: Iterable[Pixels]) -> float:
+def recall(exact: Finder, small: Finder, frames: Iterable[Pixels]) -> float:
     """The share of the faces that ``exact`` finds which ``small`` finds too; 1 where there is none."""
     found = total = 0
     for frame in frames:

@@ -120,12 +120,12 @@ def remove(folder: Path) -> None:
     """Removes ``folder`` and the previous one; call it with the lock held. Raises ``DependencyError``."""
     new, old = _siblings(folder)
     with blaming(folder.parent):
-        _remove(new, old, previous(folder))
+        _remove(new, old)
         if folder.exists():
             # At once gone for readers, and never half of it; what is called so is removed by the next writer.
             folder.rename(new)
             sync(folder.parent)
-        _remove(new)
+        _remove(new, previous(folder))
 
 
 def _retire(folder: Path, old: Path, *, keep: bool) -> None:

@@ -15,7 +15,7 @@ _MARGIN = 2.0
 _FACE_PIXELS = 192.0
 _JPEG_QUALITY = 95
 SEARCHED_SHARE = 0.25
-"""The face in a crop is at least this share of its shorter side, also where the crop was cut off at the frame's edge."""
+"""The face in a crop is at least this share of its shorter side, also where the frame's edge cut the crop off."""
 
 
 def kept_crop(pixels: Pixels, box: Box) -> bytes:

@@ -30,8 +30,11 @@ _FARTHEST = 1e5
 _MOST_BOXES = 2000
 # Enlarging adds no detail; twice is what brings a face of 12 pixels to where the networks find it.
 _LARGEST_SCALE = 2.0
-# The coarse look: its longer side in network pixels, taken where the first look's shorter side is longer than this.
+# The coarse look: its longer side in network pixels at least, taken where the first look's shorter side is longer.
 _COARSE_SIDE = 160
+# In pixels of the input: what is larger belongs to the coarse look. In a face of 700 and more YuNet sees several of
+# about 500, with scores up to 0.8.
+_LARGEST_FACE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,9 @@ class GridDetector:
         scale = min(self._given.smallest_face / minimum_face, self._largest_scale(width, height))
         looks = [self._look(pixels, scale)]
         if self._coarse_look and min(height, width) * scale > _COARSE_SIDE:
-            looks.append(self._look(pixels, _COARSE_SIDE / max(height, width)))
+            # Faces as large as the first look may show them are large enough in the second.
+            coarse = max(_COARSE_SIDE / max(height, width), scale * self._given.smallest_face / _LARGEST_FACE)
+            looks = [_up_to(_LARGEST_FACE / scale, looks[0]), self._look(pixels, coarse)]
         found = _merged(joined(looks))
         return [
             _detection(box, landmarks, score)
@@ -124,7 +129,8 @@ class GridDetector:
     def _look(self, pixels: Pixels, scale: float) -> Found:
         """Faces in pixels of the picture, as seen at ``scale``."""
         height, width = pixels.shape[:2]
-        size = (max(1, int(width * scale)), max(1, int(height * scale)))
+        # A side that should be whole is not one less because its scale was rounded.
+        size = (max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6)))
         canvas = self._canvas(_resized(pixels, size))
         given = self._given
         blob = cv2.dnn.blobFromImage(canvas, 1 / given.std, mean=given.mean, swapRB=given.colour_order == "BGR")
@@ -162,6 +168,11 @@ def _merged(found: Found) -> Found:
     """Each face once, best score first: of a face that both looks saw, the one that was surer of it."""
     best = np.argsort(-found.scores, kind="stable")[:_MOST_BOXES]
     return found.only(best[non_maximum_suppression(found.boxes[best], found.scores[best], _OVERLAP)])
+
+
+def _up_to(size: float, found: Found) -> Found:
+    """Those whose sides are no longer than ``size``."""
+    return found.only((found.boxes[:, 2:] - found.boxes[:, :2] <= size).all(axis=1))
 
 
 def _plausible(found: Found) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from facesvc.cli import doctor_software
 from facesvc.cli.doctor import CHECKS, doctor
 from facesvc.cli.findings import Finding, Level, examine
 from facesvc.config import Settings
-from facesvc.models import runtime
+from facesvc.models import default_pack, packs, runtime
+from facesvc.models.library import Library
 
 CUDA = "CUDAExecutionProvider"
 needs_no_gpu = pytest.mark.skipif(CUDA in runtime.available_providers(), reason="this onnxruntime has CUDA")
@@ -120,6 +122,35 @@ def test_a_damaged_pack(settings: Settings, tmp_path: Path) -> None:
     assert "facesvc models build" in finding.advice
     assert doctor_software.providers(harmed).level is Level.WARNING
     assert run(harmed).exit_code == 1
+
+
+def test_the_chosen_pack(settings: Settings, tmp_path: Path) -> None:
+    shutil.copytree(settings.models.cache_dir / "default", tmp_path / "default")
+    library, original = Library(tmp_path), packs.load_manifest(tmp_path / "default")
+    contents = [(file.name, original.path(file.name).read_bytes()) for file in original.files]
+    folder = library.install(replace(original, name="other"), contents).folder
+    library.choose("other")
+    chosen = with_models(settings, cache_dir=tmp_path)
+    assert doctor_software.pack(chosen) == Finding(Level.OK, f"other is whole, in {folder}")
+    assert doctor_software.providers(chosen).level is Level.OK
+    assert doctor_software.pack(with_models(chosen, pack="default")).found.startswith("default is whole")
+    (folder / "onet.onnx").write_bytes(b"")
+    for check in (doctor_software.pack, doctor_software.providers):
+        assert "`facesvc models pull other` or `facesvc models add`" in check(chosen).advice
+    shutil.rmtree(folder)
+    gone = doctor_software.pack(chosen)
+    assert gone.level is Level.ERROR
+    assert "there is no model pack 'other'" in gone.found
+    assert gone.advice.endswith("choose another one with `facesvc models use`")
+
+
+def test_a_calibration_that_cannot_be_read(settings: Settings, tmp_path: Path) -> None:
+    shutil.copytree(settings.models.cache_dir / "default", tmp_path / "default")
+    (tmp_path / "calibrations").mkdir()
+    (tmp_path / "calibrations" / f"{default_pack.contract_id()}.json").write_text("{")
+    finding = doctor_software.pack(with_models(settings, cache_dir=tmp_path))
+    assert finding.level is Level.ERROR
+    assert "calibrate pack default again" in finding.advice
 
 
 def test_providers(settings: Settings) -> None:

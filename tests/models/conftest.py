@@ -1,6 +1,5 @@
 """The default pack, built once for all tests of this folder, and the weight files that it comes from."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,15 +47,6 @@ def weights() -> dict[str, bytes]:
         return Path(spec.submodule_search_locations[0], file).read_bytes()
 
     return {role: content(source.package, source.file) for role, source in default_pack.SOURCES.items()}
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of test material that is not part of the repository."""
-    folder = Path(os.environ.get("FACESVC_SHARED") or Path(__file__).resolve().parents[3] / "shared")
-    if not (folder / "data").is_dir():
-        pytest.skip(f"no shared test material: {folder} is not there; FACESVC_SHARED may name another folder")
-    return folder
 
 
 @pytest.fixture(scope="session")

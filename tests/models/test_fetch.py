@@ -5,11 +5,11 @@ import io
 import json
 import shutil
 import zipfile
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from models import tiny_packs
@@ -22,6 +22,7 @@ from facesvc.models.chunks import CHUNK_BYTES
 from facesvc.models.description import INSIGHTFACE_TERMS, read_toml
 from facesvc.models.download import Downloader
 from facesvc.models.fetch import Fetched, Tools
+from facesvc.models.intake import draft_asking
 from facesvc.models.library import Library
 from facesvc.models.packs import MANIFEST, Pack
 
@@ -121,7 +122,7 @@ def other(tmp_path: Path, server: FaultyServer) -> Library:
 def release(other: Library, server: FaultyServer, tmp_path: Path, seed: int) -> None:
     """Puts another version of ``tiny`` on the mirror, whose embedder differs in its first chunk alone."""
     folder = tiny_packs.write(tmp_path / f"version {seed}", seed=seed, padding_bytes=LARGE)
-    fetch.draft_asking(folder, "", other, lambda _: False, NOW).install(other)
+    draft_asking(folder, "", other, lambda _: False, NOW).install(other)
     serve(server, other)
 
 
@@ -244,8 +245,7 @@ def test_an_archive_that_leads_elsewhere(archived: Callable[..., bytes], tools: 
 
 
 def test_a_full_disk(catalogued: dict[str, bytes], tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1_000_000, 900_000, 100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000))
     needed = 2 * sum(map(len, catalogued.values()))
     with pytest.raises(DependencyError, match=f"{needed} bytes are needed in .*, where 100000 are free"):
         fetch.pull("tiny", tools)
@@ -370,7 +370,7 @@ def test_what_can_be_opened(tmp_path: Path) -> None:
             assert sorted(path.name for path in found.iterdir()) == ["detector.onnx", "embedder.onnx", "pack.toml"]
         assert not list((tmp_path / "work").iterdir())
     with (
-        pytest.raises(InputError, match="there is no .*nothing"),
+        pytest.raises(InputError, match=r"there is no .*nothing"),
         fetch.opened(tmp_path / "nothing", tmp_path / "work"),
     ):
         pass

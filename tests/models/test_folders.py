@@ -13,6 +13,7 @@ from facesvc.models import folders
 
 Script = Callable[..., subprocess.CompletedProcess[str]]
 OLD = {"a": b"old a", "b": b"old b"}
+ANCIENT = {"a": b"ancient a"}
 NEW = {"a": b"new a", "b": b"new b", "c": b"new c"}
 
 # Python announces every call that touches the disk to audit hooks before it is made: each is a moment to be killed at.
@@ -21,7 +22,7 @@ import os, signal, sys
 from pathlib import Path
 from facesvc.models import folders
 
-folder, moment = Path(sys.argv[1]), int(sys.argv[2])
+folder, moment, change = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 calls = 0
 
 def hook(event, arguments):
@@ -33,7 +34,14 @@ def hook(event, arguments):
 
 with folders.locked(folder.parent):
     sys.addaudithook(hook)
-    folders.publish(folder, [("a", b"new a"), ("b", b"new b"), ("c", b"new c")])
+    if change == "publish":
+        folders.publish(folder, [("a", b"new a"), ("b", b"new b"), ("c", b"new c")])
+    elif change == "keep":
+        folders.publish(folder, [("a", b"new a"), ("b", b"new b"), ("c", b"new c")], keep=True)
+    elif change == "swap":
+        folders.swap(folder)
+    else:
+        folders.remove(folder)
 """
 
 
@@ -54,7 +62,7 @@ def test_killed_at_every_moment(before: dict[str, bytes] | None, tmp_path: Path,
         folder = tmp_path / str(moment) / "pack"
         if before is not None:
             publish(folder, before)
-        status = script(KILLED_AT_A_MOMENT, folder, moment).returncode
+        status = script(KILLED_AT_A_MOMENT, folder, moment, "publish").returncode
         seen.append(content(folder))
         assert seen[-1] in (None, before, NEW)
         publish(folder, OLD)
@@ -67,9 +75,49 @@ def test_killed_at_every_moment(before: dict[str, bytes] | None, tmp_path: Path,
     assert None in seen
 
 
+# What may be there, and what may be kept, once what a killed writer left is cleared. Nothing is ever lost.
+KEPT = [
+    ("publish", OLD, None, {(0, 9), (1, 9)}),
+    ("keep", OLD, None, {(0, 9), (1, 0)}),
+    ("keep", OLD, ANCIENT, {(0, 2), (1, 0), (1, 9)}),
+    ("swap", OLD, ANCIENT, {(0, 2), (2, 0)}),
+    ("remove", OLD, ANCIENT, {(0, 2), (9, 2), (9, 9)}),
+]
+
+
+@pytest.mark.parametrize(("change", "before", "kept", "allowed"), KEPT)
+def test_what_was_there_survives_a_kill(
+    change: str,
+    before: dict[str, bytes],
+    kept: dict[str, bytes] | None,
+    allowed: set[tuple[int, int]],
+    tmp_path: Path,
+    script: Script,
+) -> None:
+    names = {0: OLD, 1: NEW, 2: ANCIENT, 9: None}
+    moment, status, seen = 0, -signal.SIGKILL, set()
+    while status == -signal.SIGKILL:
+        moment += 1
+        folder = tmp_path / str(moment) / "pack"
+        if kept is not None:
+            publish(folder, kept)
+        with folders.locked(folder.parent):
+            folders.publish(folder, before.items(), keep=True)
+        status = script(KILLED_AT_A_MOMENT, folder, moment, change).returncode
+        with folders.locked(folder.parent):
+            folders.clear_leftovers(folder, keep=change != "publish")
+        assert folders.leftovers(folder) == []
+        there, previous = content(folder), content(folders.previous(folder)) or None
+        found = {(one, other) for one, other in allowed if names[one] == there and names[other] == previous}
+        assert found, (moment, there, previous)
+        seen |= found
+    assert status == 0
+    assert len(seen) >= 2
+
+
 def test_leftovers_can_be_removed_alone(tmp_path: Path, script: Script) -> None:
     folder = tmp_path / "pack"
-    assert script(KILLED_AT_A_MOMENT, folder, 4).returncode == -signal.SIGKILL
+    assert script(KILLED_AT_A_MOMENT, folder, 4, "publish").returncode == -signal.SIGKILL
     assert folders.leftovers(folder)
     with folders.locked(tmp_path):
         folders.clear_leftovers(folder)

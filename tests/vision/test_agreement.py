@@ -1,0 +1,229 @@
+"""Real weights: SCRFD and MobileFaceNet as insightface itself runs them, and faces of all sizes in one picture.
+
+The weights are test material that is not part of the repository; without it these tests are skipped.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from facesvc.config import ModelSettings
+from facesvc.engine import Concurrency, load
+from facesvc.models import intake
+from facesvc.models.library import Library
+from facesvc.models.packs import Pack
+from facesvc.models.runtime import Network
+from facesvc.vision import detect_grid
+from facesvc.vision.detect_grid import GridDetector, GridInput
+from facesvc.vision.detect_scrfd import ScrfdHead
+from facesvc.vision.detection import Detection, Floats, Pixels
+from facesvc.vision.embed import Embedder
+from facesvc.vision.geometry import overlaps
+
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+# insightface's det_size.
+SIDE = 640
+YUNET = 'name = "yunet_mbf"\nlicence = "Apache-2.0"\n[detector]\nfile = "yunet.onnx"\n[embedder]\npack = "edge_s"\n'
+SCRFD_500M = 'name = "scrfd500"\nlicence = "research"\n[detector]\nfile = "scrfd.onnx"\n[embedder]\npack = "default"\n'
+
+
+@pytest.fixture(scope="module")
+def library(pack_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "default").symlink_to(pack_cache / "default")
+    return Library(folder)
+
+
+@pytest.fixture(scope="module")
+def edge_s(library: Library, shared: Path) -> Pack:
+    """The pack of InsightFace, as `facesvc models add` takes it in."""
+    folder = shared / "models" / "insightface" / "edge_s"
+    return intake.draft(folder, "", library, accepted=True, now=NOW).install(library)
+
+
+def mixed(library: Library, weights: Path, name: str, text: str, folder: Path) -> Pack:
+    """A pack of a detector in a file and the embedder of an installed pack."""
+    (folder / name).symlink_to(weights)
+    (folder / "pack.toml").write_text(text)
+    return intake.draft(folder, "", library, accepted=True, now=NOW).install(library)
+
+
+@pytest.fixture(scope="module")
+def yunet(library: Library, edge_s: Pack, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    weights = shared / "models" / "yunet" / "yunet_n_dynamic.onnx"
+    return mixed(library, weights, "yunet.onnx", YUNET, tmp_path_factory.mktemp("yunet"))
+
+
+@pytest.fixture(scope="module")
+def scrfd_500m(library: Library, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    weights = shared / "models" / "scrfd" / "scrfd_500m_bnkps_640.onnx"
+    return mixed(library, weights, "scrfd.onnx", SCRFD_500M, tmp_path_factory.mktemp("scrfd"))
+
+
+def detector_of(pack: Pack, *, coarse_look: bool = True) -> GridDetector:
+    detector = load(pack, ModelSettings(), how=Concurrency(1, 1), coarse_look=coarse_look).detector
+    assert isinstance(detector, GridDetector)
+    return detector
+
+
+def corners(face: Detection) -> list[float]:
+    box = face.box
+    return [box.left, box.top, box.left + box.width, box.top + box.height]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A face as insightface sees it: box (4,), landmarks (5, 2), vector (D,)."""
+
+    box: Floats
+    landmarks: Floats
+    vector: Floats
+
+
+@pytest.fixture(scope="module")
+def insightface_sees(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Pixels], list[Seen]]:
+    root = tmp_path_factory.mktemp("insightface")
+    (root / "models").mkdir()
+    (root / "models" / "edge_s").symlink_to(shared / "models" / "insightface" / "edge_s")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is not ours
+        from insightface.app import FaceAnalysis
+
+        analysis = FaceAnalysis(name="edge_s", root=str(root), providers=["CPUExecutionProvider"])
+        analysis.prepare(0, det_size=(SIDE, SIDE))
+
+    def see(pixels: Pixels) -> list[Seen]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            faces: list[Any] = analysis.get(np.ascontiguousarray(pixels[:, :, ::-1]))
+        return [Seen(face.bbox, face.kps, face.normed_embedding) for face in faces]
+
+    return see
+
+
+@pytest.fixture(scope="module")
+def photos(shared: Path, pictures: Path, astronaut: Pixels) -> dict[str, Pixels]:
+    """Two sample pictures of insightface, the astronaut, and twenty of LFW."""
+    lfw = sorted((shared / "data" / "lfw" / "images").glob("*/*_0001.jpg"))[:20]
+    files = [pictures / "t1.jpg", pictures / "Tom_Hanks_54745.png", *lfw]
+    assert len(files) == 22
+    read = {file.name: np.ascontiguousarray(cv2.imread(str(file))[:, :, ::-1]) for file in files}  # type: ignore[index]
+    return {**read, "astronaut": astronaut}
+
+
+@pytest.fixture
+def letterboxed(edge_s: Pack, monkeypatch: pytest.MonkeyPatch) -> GridDetector:
+    """SCRFD of the pack with insightface's input: a square that the longer side fills, however small the picture."""
+    monkeypatch.setattr(detect_grid, "_LARGEST_SCALE", 100.0)
+    spec = edge_s.detector
+    given = GridInput(spec.mean, spec.std, spec.colour_order, SIDE, SIDE)
+    network = Network.load(edge_s.path(spec.files["detector"]))
+    return GridDetector(network, ScrfdHead(), given, coarse_look=False)
+
+
+def test_insightface_sees_the_same_faces_and_the_same_people(
+    letterboxed: GridDetector,
+    edge_s: Pack,
+    insightface_sees: Callable[[Pixels], list[Seen]],
+    photos: dict[str, Pixels],
+) -> None:
+    embedder = load(edge_s, ModelSettings(), how=Concurrency(1, 1)).embedder
+    faces = 0
+    for name, pixels in photos.items():
+        mine, theirs = letterboxed.detect(pixels, 1.0), insightface_sees(pixels)
+        assert len(mine) == len(theirs), name
+        if not mine:
+            # At this size neither sees a face that fills the whole frame.
+            assert name.startswith("Tom_Hanks")
+            continue
+        faces += len(mine)
+        boxes = np.array([*(corners(face) for face in mine), *(face.box for face in theirs)], np.float32)
+        shared = overlaps(boxes)[: len(mine), len(mine) :]
+        # Each of mine is one of theirs, and the other way round.
+        assert sorted(shared.argmax(axis=1)) == list(range(len(mine))), name
+        assert shared.max(axis=1).min() >= 0.98, name
+        for face, best in zip(mine, shared.argmax(axis=1), strict=True):
+            assert np.abs(face.landmarks - theirs[best].landmarks).max() <= 0.5, name
+            assert cosine(embedder, pixels, face, theirs[best]) >= 0.999, name
+    assert faces >= 28
+
+
+def cosine(embedder: Embedder, pixels: Pixels, face: Detection, other: Seen) -> float:
+    return float(embedder.embed(embedder.align(pixels, face.landmarks)) @ other.vector)
+
+
+def test_without_the_key_point_outputs_the_boxes_are_the_same(edge_s: Pack, astronaut: Pixels, tmp_path: Path) -> None:
+    path = edge_s.path(edge_s.detector.files["detector"])
+    model = onnx.load(path)
+    kept = [output for output in model.graph.output if output.type.tensor_type.shape.dim[-1].dim_value != 10]
+    assert len(kept) == 6
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    onnx.save(model, tmp_path / "boxes.onnx")
+    spec = edge_s.detector
+    given = GridInput(spec.mean, spec.std, spec.colour_order, None, 40.0)
+    (whole,) = GridDetector(Network.load(path), ScrfdHead(), given).detect(astronaut, 60)
+    (boxes,) = GridDetector(Network.load(tmp_path / "boxes.onnx"), ScrfdHead(), given).detect(astronaut, 60)
+    assert (boxes.box, boxes.score) == (whole.box, whole.score)
+    # Where a mean face has them is near enough to tell who it is.
+    assert np.abs(boxes.landmarks - whole.landmarks).max() < 0.15 * whole.box.width
+
+
+# In the astronaut: the middle of the face, and the height of SCRFD's box around it.
+FACE_X, FACE_Y, FACE_HEIGHT = 222, 117, 118
+
+
+def near_and_far(astronaut: Pixels, height: int, width: int, share: float, far: int = 24) -> Pixels:
+    """A face whose box is ``share`` of the height of the frame, and beside it one of ``far`` pixels."""
+    frame = np.full((height, width, 3), 110, np.uint8)
+    near = cv2.resize(astronaut, None, fx=share * height / FACE_HEIGHT, fy=share * height / FACE_HEIGHT)
+    top = max(0, round(FACE_Y * share * height / FACE_HEIGHT) - height // 2)
+    left = max(0, round(FACE_X * share * height / FACE_HEIGHT) - width * 2 // 5)
+    part = near[top : top + height, left : left + width * 4 // 5]
+    frame[: part.shape[0], : part.shape[1]] = part
+    factor = far / FACE_HEIGHT
+    small = cv2.resize(astronaut[:260, 130:320], None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    frame[-small.shape[0] - 20 : -20, -small.shape[1] - 20 : -20] = small
+    return frame
+
+
+def heights(detector: GridDetector, frame: Pixels, minimum: float) -> list[int]:
+    return sorted(round(face.box.height) for face in detector.detect(frame, minimum))
+
+
+@pytest.mark.parametrize("share", [0.45, 1.0])
+@pytest.mark.parametrize("name", ["edge_s", "yunet"])
+def test_a_face_that_fills_the_frame_and_one_of_24_pixels_are_both_found(
+    name: str, share: float, astronaut: Pixels, request: pytest.FixtureRequest
+) -> None:
+    frame = near_and_far(astronaut, 720, 1280, share)
+    small, large = heights(detector_of(request.getfixturevalue(name)), frame, 22)
+    assert 18 <= small <= 32
+    assert 0.75 * share * 720 <= large <= 1.25 * share * 720
+
+
+@pytest.mark.parametrize("share", [0.45, 0.8])
+def test_and_so_with_a_fixed_input_in_a_frame_no_larger_than_it(
+    share: float, astronaut: Pixels, scrfd_500m: Pack
+) -> None:
+    detector = detector_of(scrfd_500m)
+    frame = near_and_far(astronaut, 360, 640, share)
+    small, large = heights(detector, frame, 22)
+    assert 18 <= small <= 32
+    assert 0.75 * share * 360 <= large <= 1.25 * share * 360
+    # In a larger one it does not pretend to see as much.
+    assert detector.smallest_face(1920, 1080, 24) == 120
+
+
+def test_without_the_coarse_look_the_large_face_is_missed(astronaut: Pixels, edge_s: Pack) -> None:
+    frame = near_and_far(astronaut, 720, 1280, 1.0)
+    assert max(heights(detector_of(edge_s), frame, 22)) > 500
+    assert max(heights(detector_of(edge_s, coarse_look=False), frame, 22)) < 100
