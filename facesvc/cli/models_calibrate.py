@@ -174,12 +174,12 @@ def as_objects(table: Calibration) -> list[dict[str, Any]]:
 
 
 def as_rich(table: Calibration, pack: str) -> Table:
-    """The same for people."""
+    """The same for people, with the rates of false and of true matches by their short names."""
     rich = Table(
-        "false-match rate",
+        "FMR",
         "95 % bounds",
         "similarity",
-        "true-match rate",
+        "TMR",
         "95 % bounds",
         title=f"Calibration of pack {pack}",
         caption=f"{table.impostor_pairs:,} impostor and {table.genuine_pairs:,} genuine pairs",

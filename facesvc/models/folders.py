@@ -149,6 +149,15 @@ def _remove(*folders: Path) -> None:
             folder.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Puts ``content`` in place of the file at ``path`` at once. Raises ``DependencyError``."""
+    new = path.with_name(f".{path.name}.new")
+    with blaming(path.parent):
+        new.unlink(missing_ok=True)
+        _write(new, content)
+        new.replace(path)
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
         file.write(content)

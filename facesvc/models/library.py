@@ -7,7 +7,6 @@ fetched without one being published (``pins.json``).
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from facesvc.errors import DependencyError, InputError, NotFoundError, WeightsError
-from facesvc.models import default_pack, folders, manifest
+from facesvc.models import default_pack, folders, manifest, tuning
 from facesvc.models.calibration import Calibration
 from facesvc.models.figures import Figures, dump, load
 from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, read_calibration, verify
@@ -29,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 def check_name(name: str) -> None:
     """An ``InputError`` unless ``name`` can be that of a pack."""
-    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS, _FIGURES, _PINS):
+    if not _NAME.fullmatch(name) or name in (_CHOICE, _CALIBRATIONS, _FIGURES, _PINS, tuning.FILE):
         message = f"{name[:64]!a} cannot be the name of a pack: 1 to 64 letters, digits, '_', '.' and '-' can"
         raise InputError(message, field="pack")
 
@@ -116,7 +115,7 @@ class Library:
         if name != default_pack.NAME:  # that may not be built yet
             self.peek(name).check_fit_for_use()
         with folders.locked(self.folder):
-            _replace(self.folder / _CHOICE, f"{name}\n".encode())
+            folders.replace_file(self.folder / _CHOICE, f"{name}\n".encode())
 
     def install(self, pack: Pack, contents: Iterable[tuple[str, bytes]]) -> Pack:
         """Puts a pack in place, the version before is kept; ``contents`` are its files, which its record names."""
@@ -175,20 +174,21 @@ class Library:
         """Adds to ``pins``, in place of what was pinned before under the same names."""
         with folders.locked(self.folder):
             content = json.dumps({"pins": {**self.pins(), **pins}}, indent=1, sort_keys=True)
-            _replace(self.folder / _PINS, content.encode())
+            folders.replace_file(self.folder / _PINS, content.encode())
 
     def calibrate(self, contract_id: str, calibration: Calibration) -> None:
         """Keeps ``calibration`` for all packs of that contract, in place of the one that they came with."""
         with folders.locked(self.folder):
             (self.folder / _CALIBRATIONS).mkdir(exist_ok=True)
-            _replace(self._calibration_path(contract_id), json.dumps(asdict(calibration), indent=1).encode())
+            content = json.dumps(asdict(calibration), indent=1).encode()
+            folders.replace_file(self._calibration_path(contract_id), content)
 
     def record(self, contract_id: str, figures: Figures) -> None:
         """Keeps what an evaluation measured for all packs of that contract, in place of an earlier one."""
         path = self._figures_path(contract_id)
         with folders.locked(self.folder), folders.blaming(path.parent):
             path.parent.mkdir(exist_ok=True)
-            _replace(path, dump(figures))
+            folders.replace_file(path, dump(figures))
 
     def figures(self, contract_id: str) -> Figures | None:
         """What was last measured, None for nothing. Raises ``WeightsError`` for a record that cannot be used."""
@@ -218,16 +218,3 @@ class Library:
     def _figures_path(self, contract_id: str) -> Path:
         check_name(contract_id)
         return self.folder / _FIGURES / f"{contract_id}.json"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Puts ``content`` in place of the file at ``path`` at once."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise DependencyError(f"{path} cannot be written: {error.strerror}; make its folder writable") from error

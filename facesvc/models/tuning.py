@@ -5,13 +5,11 @@ may share the file.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
-from facesvc.errors import DependencyError
 from facesvc.models import folders, manifest
 
 Mode = Literal["throughput", "latency"]
@@ -40,7 +38,7 @@ def write(folder: Path, contract_id: str, cores: int, mode: Mode) -> None:
     with folders.locked(folder):
         modes = {**read(folder), (contract_id, cores): mode}
         entries = [{"contract_id": key[0], "cores": key[1], "mode": mode} for key, mode in modes.items()]
-        _replace(folder / FILE, json.dumps({"modes": entries}, indent=1).encode())
+        folders.replace_file(folder / FILE, json.dumps({"modes": entries}, indent=1).encode())
 
 
 def _entry(fields: manifest.Fields) -> tuple[tuple[str, int], Mode]:
@@ -52,16 +50,3 @@ def _entry(fields: manifest.Fields) -> tuple[tuple[str, int], Mode]:
             return key, "latency"
         case other:
             raise ValueError(f"there is no mode {other[:40]!a}")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Puts ``content`` in place of the file at ``path`` at once."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise DependencyError(f"{path} cannot be written: {error.strerror}; make its folder writable") from error

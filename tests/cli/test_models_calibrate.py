@@ -190,6 +190,6 @@ def test_pictures_that_are_all_the_same_tell_nobody_apart(own: Settings, tmp_pat
 
 
 def test_the_command_is_registered() -> None:
-    result = CliRunner().invoke(commands.app, ["models", "calibrate", "--help"])
-    assert result.exit_code == 0
-    assert "--images" in result.output
+    assert "calibrate" in {
+        command.name or command.callback.__name__ for command in commands.models.app.registered_commands
+    }

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from models import graphs
 
 from facesvc.errors import InputError, WeightsError
 from facesvc.models.description import describe_insightface
-from models import graphs
 
 Change = Callable[[dict[str, Any]], object]
 

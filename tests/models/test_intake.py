@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from models import graphs
 
 from facesvc.config import ModelSettings
 from facesvc.engine import Concurrency, load
@@ -18,7 +19,6 @@ from facesvc.models.library import Library
 from facesvc.models.packs import Pack, is_manifest, load_manifest, verify
 from facesvc.vision.decode import ImageLimits
 from facesvc.vision.detection import MinimumFace
-from models import graphs
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 TOML = 'name = "lobby"\nlicence = "MIT"\n[detector]\nfile = "find.onnx"\n[embedder]\nfile = "who.onnx"\n'

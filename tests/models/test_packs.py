@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facesvc.errors import WeightsError
-from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, verify
+from facesvc.models.chunks import CHUNK_BYTES
+from facesvc.models.packs import MANIFEST, Acceptance, Pack, dump_manifest, load_manifest, stored, verify
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -22,17 +25,35 @@ def written(folder: Path, content: bytes) -> Path:
 
 def test_what_is_written_is_read(pack: Pack) -> None:
     assert load_manifest(pack.folder) == pack
-    assert json.loads(dump_manifest(pack))["format"] == 1
+    assert json.loads(dump_manifest(pack))["format"] == 2
     assert pack.path("pnet.onnx") == pack.folder / "pnet.onnx"
+
+
+def test_acceptances_are_kept(pack: Pack, tmp_path: Path) -> None:
+    accepted = replace(
+        pack, folder=tmp_path, acceptances=(Acceptance("research", "0" * 64, "2026-05-04T12:30:00+00:00"),)
+    )
+    assert load_manifest(written(tmp_path, dump_manifest(accepted))) == accepted
+
+
+def test_a_file_has_a_hash_for_each_of_its_chunks() -> None:
+    content = bytes(CHUNK_BYTES) + b"x"
+    file = stored("a.onnx", content)
+    assert file.chunks == (sha256(bytes(CHUNK_BYTES)).hexdigest(), sha256(b"x").hexdigest())
+    assert (file.size_bytes, file.sha256) == (CHUNK_BYTES + 1, sha256(content).hexdigest())
+    assert stored("empty", b"").chunks == ()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format=2), "format 2 is not the one"),
+        (lambda m: m.update(format=1), "format 1 is not the one"),
+        (lambda m: m.update(format=3), "format 3 is not the one"),
         (lambda m: m.update(format=True), "'format' in the manifest is of type bool, not int"),
         (lambda m: m.pop("contract_id"), "'contract_id' in the manifest is missing"),
         (lambda m: m.update(contract_id=""), "'contract_id' in the manifest is empty"),
+        (lambda m: m.update(contract_id="../a"), "'../a' is not a plain name"),
+        (lambda m: m.update(contract_id="a" * 65), "'a{65}' is not a plain name"),
         (lambda m: m.update(name="../default"), "'../default' is not a plain name"),
         (lambda m: m.update(dimension=-128), "'dimension' in the manifest is negative"),
         (lambda m: m.update(dimension=0), "a dimension of 0"),
@@ -44,11 +65,28 @@ def test_what_is_written_is_read(pack: Pack) -> None:
         (lambda m: m["files"][0].update(name="a\0b"), "is not a plain file name"),
         (lambda m: m["files"][0].update(name="pnet.onnx\n"), "is not a plain file name"),
         (lambda m: m["files"][0].update(sha256="0" * 63), "is not a SHA-256"),
+        (lambda m: m["files"][0].pop("chunks"), "'chunks' in .* is missing"),
+        (lambda m: m["files"][0].update(chunks=[1]), "'chunks' in .* holds something else than strings"),
+        (lambda m: m["files"][0].update(chunks=["0" * 63]), "is not a SHA-256"),
+        (lambda m: m["files"][0]["chunks"].append("0" * 64), "pnet.onnx has 2 chunks, not 1"),
+        (lambda m: m["files"][0].update(size_bytes=1 << 60), "pnet.onnx has 1 chunks, not [0-9]+"),
+        (lambda m: m.pop("acceptances"), "'acceptances' in the manifest is missing"),
+        (
+            lambda m: m["acceptances"].append({"licence": "x", "time": "y"}),
+            r"'text_sha256' in acceptances\[0\] is missing",
+        ),
+        (
+            lambda m: m["acceptances"].append({"licence": "x", "text_sha256": "0", "time": "y"}),
+            "'0' is not a SHA-256",
+        ),
         (lambda m: m["files"].pop(0), "pnet.onnx is not among the files"),
         (lambda m: m["sources"][3].pop("licence"), r"'licence' in sources\[3\] is missing"),
         (lambda m: m["detector"].update(family="haar"), "there is no detector family 'haar'"),
         (lambda m: m["detector"]["files"].pop("onet"), "a detector of mtcnn has the files pnet, rnet, onet"),
         (lambda m: m["detector"]["files"].update(onet=3), "'onet' in files is of type int, not str"),
+        (lambda m: m["detector"].update(family="yunet"), "a detector of yunet has the files detector"),
+        (lambda m: m["detector"].pop("colour_order"), "'colour_order' in detector is missing"),
+        (lambda m: m["detector"].update(colour_order="rgb"), "there is no colour order 'rgb'"),
         (lambda m: m["detector"].update(std=0), "a std of 0"),
         (lambda m: m["embedder"].update(std=float("nan")), "'std' in embedder holds nan"),
         (lambda m: m["embedder"].update(std=10**400), "'std' in embedder holds 10+, which is not a finite number"),

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 import pytest
 
+from facesvc.cli.evaluation import figures, looks
+from facesvc.cli.lfw import read_protocol
 from facesvc.config import ModelSettings
 from facesvc.engine import Concurrency, load
 from facesvc.models import intake
@@ -22,9 +24,10 @@ from facesvc.models.library import Library
 from facesvc.models.packs import Pack
 from facesvc.models.runtime import Network
 from facesvc.vision import detect_grid
+from facesvc.vision.decode import ImageLimits
 from facesvc.vision.detect_grid import GridDetector, GridInput
 from facesvc.vision.detect_scrfd import ScrfdHead
-from facesvc.vision.detection import Detection, Floats, Pixels
+from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.embed import Embedder
 from facesvc.vision.geometry import overlaps
 
@@ -227,3 +230,23 @@ def test_without_the_coarse_look_the_large_face_is_missed(astronaut: Pixels, edg
     frame = near_and_far(astronaut, 720, 1280, 1.0)
     assert max(heights(detector_of(edge_s), frame, 22)) > 500
     assert max(heights(detector_of(edge_s, coarse_look=False), frame, 22)) < 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("weights", ["yunet/yunet_n_dynamic.onnx", "scrfd/scrfd_500m_bnkps_640.onnx"])
+@pytest.mark.parametrize(("lender", "accuracy"), [("edge_s", 0.985), ("default", 0.975)])
+def test_every_mix_of_parts_recognises_the_people_of_lfw(
+    weights: str, lender: str, accuracy: float, library: Library, edge_s: Pack, shared: Path, tmp_path: Path
+) -> None:
+    text = f'name = "mix"\nlicence = "any"\n[detector]\nfile = "net.onnx"\n[embedder]\npack = "{lender}"\n'
+    pack = mixed(library, shared / "models" / weights, "net.onnx", text, tmp_path)
+    assert (pack.embedder.side == edge_s.embedder.side) == (lender == "edge_s")
+    pipeline = load(pack, ModelSettings(), how=Concurrency(2, 1)).pipeline(ImageLimits())
+    folder = shared / "data" / "lfw"
+    protocol = read_protocol(folder)
+    result = figures(protocol, dict(looks(pipeline, folder, protocol, MinimumFace(40), 2)))
+    assert result.verification.accuracy >= accuracy
+    assert result.identification is not None
+    assert result.identification.rank_one >= accuracy - 0.03
+    assert len(result.missed) <= 10

@@ -206,3 +206,59 @@ def test_a_huge_picture_is_scanned_for_larger_faces_only(models: Models) -> None
     assert bounded.minimum_face > 12
     free = Pipeline(Watcher(), models.embedder, ImageLimits(), Clock()).detect(data, MinimumFace(30), 32)
     assert free.minimum_face == 30
+
+
+@pytest.mark.parametrize(("detail", "embed", "width"), [(48, False, 500), (56, False, 1000), (48, True, 1000)])
+def test_a_jpeg_keeps_the_detail_that_the_detector_needs(
+    detail: float,
+    embed: bool,  # noqa: FBT001
+    width: int,
+    models: Models,
+) -> None:
+    seen = []
+
+    class Watcher(Scripted):
+        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+            seen.append((pixels.shape[1], minimum_face))
+            return []
+
+    watcher = Watcher()
+    watcher.detail = detail
+    pipeline = Pipeline(watcher, models.embedder, ImageLimits(), Clock())
+    data = jpeg(np.full((600, 1000, 3), 120, np.uint8))
+    analysis = (pipeline.embed if embed else pipeline.detect)(data, MinimumFace(100), 9)
+    assert seen == [(width, 100 * width / 1000)]
+    assert analysis.minimum_face == 100
+
+
+def test_what_a_detector_cannot_see_is_not_claimed_to_have_been_looked_for(models: Models) -> None:
+    asked = []
+
+    class Coarse(Scripted):
+        """Its input has 640 pixels, and in it faces need 40."""
+
+        def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
+            return max(minimum_face, 40 * max(width, height) / 640)
+
+        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+            asked.append(minimum_face)
+            return []
+
+    pipeline = Pipeline(Coarse(), models.embedder, ImageLimits(), Clock())
+    data = jpeg(np.full((1080, 1920, 3), 120, np.uint8))
+    assert pipeline.detect(data, MinimumFace(30), 9).minimum_face == 120
+    assert pipeline.detect(data, MinimumFace(400), 9).minimum_face == 400
+    # What it finds all the same is welcome; the second picture was decoded at an eighth.
+    assert asked == [30, 50]
+
+
+def test_how_much_is_scanned_depends_on_how_large_the_detector_needs_faces(models: Models) -> None:
+    class Demanding(Scripted):
+        scanned_face = 40.0
+
+        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+            return []
+
+    pipeline = Pipeline(Demanding(), models.embedder, ImageLimits(max_scanned_pixels=1_000_000), Clock())
+    data = jpeg(np.full((1000, 2000, 3), 120, np.uint8))
+    assert pipeline.detect(data, MinimumFace(12), 9).minimum_face == pytest.approx(40 * 2**0.5)
