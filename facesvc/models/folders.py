@@ -152,7 +152,7 @@ def _remove(*folders: Path) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Puts ``content`` in place of the file at ``path`` at once. Raises ``DependencyError``."""
     new = path.with_name(f".{path.name}.new")
-    with blaming(path.parent):
+    with blaming(path):
         new.unlink(missing_ok=True)
         _write(new, content)
         new.replace(path)

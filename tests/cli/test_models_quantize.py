@@ -26,6 +26,7 @@ from facesvc.cli.quantizing import Quantised, quantise, recall
 from facesvc.config import ModelSettings, Settings
 from facesvc.engine import library
 from facesvc.errors import FacesvcError, InputError, NotFoundError, PreconditionError
+from facesvc.models.default_pack import CALIBRATION
 from facesvc.models.graph import GraphWriter
 from facesvc.models.intake import UNCALIBRATED, draft
 from facesvc.models.library import Library
@@ -85,7 +86,7 @@ def small_pack(files: dict[str, bytes] = FILES, detector: DetectorSpec = DETECTO
     contract = contract_of(detector, EMBEDDER, records, 16)
     source = Source("ours", "1", "embedder.onnx", "0" * 64, "theirs")
     acceptance = Acceptance("theirs", "1" * 64, "2026-01-01T00:00:00+00:00")
-    return Pack("small", Path(), contract, 16, (source,), records, detector, EMBEDDER, UNCALIBRATED, (acceptance,))
+    return Pack("small", Path(), contract, 16, (source,), records, detector, EMBEDDER, CALIBRATION, (acceptance,))
 
 
 @pytest.fixture(autouse=True)

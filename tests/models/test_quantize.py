@@ -240,10 +240,6 @@ def no_weights() -> bytes:
     return model(lambda writer, x: writer.node("Neg", [x])).SerializeToString()
 
 
-def int8_already() -> bytes:
-    return quantized(model(convolution).SerializeToString(), SMALL)
-
-
 def two_inputs() -> bytes:
     made = model(lambda writer, x: writer.node("Add", [convolution(writer, x), writer.input("more", ("N", 9, 10, 10))]))
     return made.SerializeToString()
@@ -256,16 +252,21 @@ def two_inputs() -> bytes:
         (b"not a graph", r"cannot be quantised: .*pars"),
         (no_weights(), r"cannot be quantised: .*no convolution and no dense layer"),
         (two_inputs(), r"cannot be quantised: .*2 inputs instead of one"),
-        (int8_already(), r"cannot be quantised: .*int8 already"),
         (model(convolution, ("N", 3, 20, 20)).SerializeToString(), r"cannot be quantised: .*dimensions"),
         (Path("absent.onnx"), r"absent.onnx cannot be read: No such file"),
     ],
-    ids=["nothing", "bytes", "no weights", "two inputs", "int8", "other size", "no file"],
+    ids=["nothing", "bytes", "no weights", "two inputs", "other size", "no file"],
 )
 def test_what_is_no_network_is_told(graph: bytes | Path, reason: str, empty: Path) -> None:
     with pytest.raises(WeightsError, match=f"(?si){reason}"):
         quantized(graph, SMALL)
     assert list(empty.iterdir()) == []
+
+
+def test_what_is_int8_already_is_refused() -> None:
+    small = quantized(model(convolution).SerializeToString(), SMALL)
+    with pytest.raises(WeightsError, match="it is int8 already"):
+        quantized(small, SMALL)
 
 
 def test_batches_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,9 @@ def test_faces_are_in_pixels_of_the_picture() -> None:
     (face,) = detector(script).detect(picture(101, 333), 80)
     assert face.box.width == pytest.approx(50 * 333 / 166)
     assert face.box.height == pytest.approx(70 * 101 / 50)
+    np.testing.assert_allclose(
+        face.landmarks, (np.array([10, 20]) + POINTS * [50, 70]) * [333 / 166, 101 / 50], rtol=1e-6
+    )
 
 
 def test_smaller_faces_than_wanted_are_left_out_whichever_side_is_long() -> None:
