@@ -104,7 +104,11 @@ def load(
 
     def network(file: str) -> Network:
         loaded = Network.load(
-            pack.path(file), threads=how.threads, providers=settings.providers, strict=settings.strict_providers
+            pack.path(file),
+            threads=how.threads,
+            providers=settings.providers,
+            strict=settings.strict_providers,
+            many_sizes=pack.detector.family == "mtcnn" and file != pack.embedder.file,
         )
         providers.update(dict.fromkeys(loaded.providers))
         return loaded

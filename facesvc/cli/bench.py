@@ -87,11 +87,11 @@ def _print_tuning(found: bench_tune.Tuning) -> None:
 
 def _print_migration(found: bench_migration.MigrationResult) -> None:
     title = f"{found.samples} samples embedded again in {found.seconds:.1f} s, {found.rank_one:.1%} find themselves"
-    table = Table("ms between results", "median", "longest", title=title)
-    table.add_row("before", f"{found.median_before_ms:.0f}", f"{found.longest_before_ms:.0f}")
-    table.add_row("meanwhile", f"{found.median_during_ms:.0f}", f"{found.longest_during_ms:.0f}")
+    table = Table("ms between results", "frames", "median", "longest", title=title)
+    for name, gaps in (("before", found.before), ("meanwhile", found.during), ("after", found.after)):
+        table.add_row(name, str(gaps.frames), f"{gaps.median_ms:.0f}", f"{gaps.longest_ms:.0f}")
     out.print(table)
-    say(f"{found.frames} frames meanwhile; {found.matches} matches, {found.wrong_names} wrong, {found.errors} errors")
+    say(f"{found.matches} matches, {found.wrong_names} wrong, {found.errors} errors")
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import PIL.Image
 import PIL.ImageEnhance
 
+from facesvc.cli import bench_stages
 from facesvc.cli.local_server import LocalServer
 from facesvc.cli.samples import GROUP, sample_picture
 from facesvc.client import CallError, Client, frame, opening, sample
@@ -21,23 +22,32 @@ from facesvc.errors import DependencyError
 from facesvc.v1 import admin_pb2, common_pb2, enrollment_pb2, recognition_pb2
 
 _BASELINE_FRAMES = 60
+_WARM_UP_FRAMES = 5
 # Pictures of each person: the same face, lighter and darker, so that a migration lasts a while.
 _LIGHTS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)
+_OPTIONS = recognition_pb2.DetectionOptions(minimum_face_pixels=bench_stages.MINIMUM_FACE)
 # A person is the one whose face was enrolled nearest to this place, in pixels of the group picture.
 _NEAR = 40.0
 
 
 @dataclass(frozen=True, slots=True)
+class Gaps:
+    """Times between two results, in milliseconds."""
+
+    frames: int
+    median_ms: float
+    longest_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class MigrationResult:
-    """Times between results in milliseconds, before the migration and while it ran; and what the results said."""
+    """Times between results before the migration, while it ran, and under the new models; and what results said."""
 
     samples: int
     seconds: float
-    frames: int
-    median_before_ms: float
-    longest_before_ms: float
-    median_during_ms: float
-    longest_during_ms: float
+    before: Gaps
+    during: Gaps
+    after: Gaps
     matches: int
     wrong_names: int
     errors: int
@@ -77,12 +87,12 @@ class _Watch:
             self._wait_for(_BASELINE_FRAMES)
             before, started = len(self._results), time.perf_counter()
             *_, last = self._client.migrate_gallery(pack)
-            seconds = time.perf_counter() - started
-            self._wait_for(len(self._results) + 5)
+            seconds, during = time.perf_counter() - started, len(self._results)
+            self._wait_for(during + _BASELINE_FRAMES)
         finally:
             self._over.set()
             stream.join()
-        return self._summary(samples, seconds, before, last)
+        return self._summary(samples, seconds, (before, during), last)
 
     def _enrol(self) -> int:
         picture = PIL.Image.open(io.BytesIO(self._picture)).convert("RGB")
@@ -108,7 +118,7 @@ class _Watch:
 
     def _stream(self) -> None:
         try:
-            for result in self._client.recognize(opening("bench"), self._frames()):
+            for result in self._client.recognize(opening("bench", options=_OPTIONS), self._frames()):
                 with self._grown:
                     self._results.append((time.perf_counter(), result))
                     self._grown.notify_all()
@@ -130,11 +140,11 @@ class _Watch:
             raise DependencyError("the stream gives no results any more")
 
     def _summary(
-        self, samples: int, seconds: float, before: int, last: admin_pb2.MigrateGalleryResponse
+        self, samples: int, seconds: float, marks: tuple[int, int], last: admin_pb2.MigrateGalleryResponse
     ) -> MigrationResult:
         times = [at for at, _ in self._results]
         gaps = [1000 * (later - earlier) for earlier, later in pairwise(times)]
-        calm, busy = gaps[5 : before - 1], gaps[before - 1 :]
+        before, during = marks
         named = [
             (face.face.box, face.decision.subject.subject_id)
             for _, result in self._results
@@ -144,11 +154,10 @@ class _Watch:
         return MigrationResult(
             samples=samples,
             seconds=seconds,
-            frames=len(busy),
-            median_before_ms=statistics.median(calm),
-            longest_before_ms=max(calm),
-            median_during_ms=statistics.median(busy),
-            longest_during_ms=max(busy),
+            before=_gaps(gaps[_WARM_UP_FRAMES : before - 1]),
+            # The first result under the new models is one that the migration may have held up.
+            during=_gaps(gaps[before - 1 : during + 1]),
+            after=_gaps(gaps[during + 1 :]),
             matches=len(named),
             wrong_names=sum(not self._is_there(box, subject_id) for box, subject_id in named),
             errors=sum(result.HasField("error") for _, result in self._results),
@@ -158,6 +167,10 @@ class _Watch:
     def _is_there(self, box: common_pb2.BoundingBox, subject_id: str) -> bool:
         x, y = self._places[subject_id]
         return abs(box.left + box.width / 2 - x) < _NEAR and abs(box.top + box.height / 2 - y) < _NEAR
+
+
+def _gaps(gaps: list[float]) -> Gaps:
+    return Gaps(len(gaps), statistics.median(gaps), max(gaps))
 
 
 def _views(portrait: PIL.Image.Image) -> Iterator[bytes]:

@@ -98,7 +98,7 @@ def mosaics(crops: Sequence[Pixels], count: int, seed: int) -> Iterator[Pixels]:
         side = SIDE // cells
         frame = np.zeros((SIDE, SIDE, 3), np.uint8)
         for cell in range(cells**2):
-            crop = crops[generator.integers(len(crops))]
+            crop = crops[int(generator.integers(len(crops)))]
             lit = np.clip(cv2.resize(crop, (side, side)) * generator.uniform(*_LIGHT), 0, 255).astype(np.uint8)
             top, left = cell // cells * side, cell % cells * side
             frame[top : top + side, left : left + side] = lit[:, ::-1] if generator.random() < 0.5 else lit

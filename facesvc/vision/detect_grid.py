@@ -172,7 +172,7 @@ def _merged(found: Found) -> Found:
 
 def _up_to(size: float, found: Found) -> Found:
     """Those whose sides are no longer than ``size``."""
-    return found.only((found.boxes[:, 2:] - found.boxes[:, :2] <= size).all(axis=1))
+    return found.only(np.max(found.boxes[:, 2:] - found.boxes[:, :2], axis=1, initial=0) <= size)
 
 
 def _plausible(found: Found) -> NDArray[np.bool_]:

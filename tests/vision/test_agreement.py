@@ -208,7 +208,7 @@ def test_a_face_that_fills_the_frame_and_one_of_24_pixels_are_both_found(
     name: str, share: float, astronaut: Pixels, request: pytest.FixtureRequest
 ) -> None:
     frame = near_and_far(astronaut, 720, 1280, share)
-    small, large = heights(detector_of(request.getfixturevalue(name)), frame, 22)
+    small, large = heights(detector_of(request.getfixturevalue(name)), frame, 20)
     assert 18 <= small <= 32
     assert 0.75 * share * 720 <= large <= 1.25 * share * 720
 
@@ -219,7 +219,7 @@ def test_and_so_with_a_fixed_input_in_a_frame_no_larger_than_it(
 ) -> None:
     detector = detector_of(scrfd_500m)
     frame = near_and_far(astronaut, 360, 640, share)
-    small, large = heights(detector, frame, 22)
+    small, large = heights(detector, frame, 20)
     assert 18 <= small <= 32
     assert 0.75 * share * 360 <= large <= 1.25 * share * 360
     # In a larger one it does not pretend to see as much.
@@ -228,8 +228,8 @@ def test_and_so_with_a_fixed_input_in_a_frame_no_larger_than_it(
 
 def test_without_the_coarse_look_the_large_face_is_missed(astronaut: Pixels, edge_s: Pack) -> None:
     frame = near_and_far(astronaut, 720, 1280, 1.0)
-    assert max(heights(detector_of(edge_s), frame, 22)) > 500
-    assert max(heights(detector_of(edge_s, coarse_look=False), frame, 22)) < 100
+    assert max(heights(detector_of(edge_s), frame, 20)) > 500
+    assert max(heights(detector_of(edge_s, coarse_look=False), frame, 20)) < 100
 
 
 @pytest.mark.slow
