@@ -4,9 +4,12 @@ A key of ``keys`` has an id of its own and a check value, so that a wrong key fi
 and not in the middle of a migration.
 """
 
+from datetime import datetime
+from pathlib import Path
+
 from ulid import ULID
 
-from facesvc.errors import InputError, PreconditionError
+from facesvc.errors import InputError, NotFoundError, PreconditionError
 from facesvc.gallery.crypto import Vault, associated, missing_key
 from facesvc.gallery.records import Sample, SampleName
 from facesvc.gallery.rows import to_microseconds
@@ -65,6 +68,30 @@ class Crops:
         if self._vault is None:
             raise missing_key("no key file is configured")
         return self._vault.unseal(sealed, _crop_name(SampleName(*name)))
+
+
+def kept(path: Path, vault: Vault, most: int, now: datetime) -> list[bytes]:
+    """At most so many of the crops that the gallery at ``path`` keeps, evenly from all over.
+
+    Raises ``DependencyError`` for a gallery that a server holds (``GALLERY_IN_USE``) or a key that is not the right
+    one, and ``NotFoundError`` where there is no gallery, or none that keeps crops.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"there is no gallery at {path}", field="gallery")
+    database = Database(path, busy_timeout_s=1.0)
+    try:
+        database.migrate(now)
+        crops = Crops(database, vault)
+        crops.check_key()
+        row_ids = [row_id for (row_id,) in database.select("SELECT row_id FROM crops ORDER BY row_id")]
+        if not row_ids:
+            message = f"the gallery {path} keeps no crops: set enrollment.keep_crops before people are enrolled"
+            raise NotFoundError(message, field="gallery")
+        step = max(1.0, len(row_ids) / most)
+        chosen = [row_ids[int(at * step)] for at in range(min(len(row_ids), most))]
+        return [crop for row_id in chosen if (crop := crops.get(row_id)) is not None]
+    finally:
+        database.close()
 
 
 def _crop_name(name: SampleName) -> bytes:

@@ -19,13 +19,16 @@ import simplejpeg
 import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
+from ulid import ULID
 
 from facesvc.cli import commands, models_quantize, quantizing, quantizing_frames
 from facesvc.cli.models_quantize import Measured
 from facesvc.cli.quantizing import Quantised, quantise, recall
-from facesvc.config import ModelSettings, Settings
+from facesvc.config import GallerySettings, ModelSettings, Settings
 from facesvc.engine import library
-from facesvc.errors import FacesvcError, InputError, NotFoundError, PreconditionError
+from facesvc.errors import DependencyError, FacesvcError, InputError, NotFoundError, PreconditionError
+from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery.crypto import Vault
 from facesvc.models.default_pack import CALIBRATION
 from facesvc.models.graph import GraphWriter
 from facesvc.models.intake import UNCALIBRATED, draft
@@ -106,8 +109,9 @@ def packs(tmp_path: Path) -> Library:
 
 
 @pytest.fixture
-def settings(packs: Library) -> Settings:
-    return Settings(models=ModelSettings(cache_dir=packs.folder))
+def settings(packs: Library, tmp_path: Path) -> Settings:
+    gallery = GallerySettings(path=tmp_path / "data" / "gallery.db")
+    return Settings(models=ModelSettings(cache_dir=packs.folder), gallery=gallery)
 
 
 @pytest.fixture
@@ -399,3 +403,63 @@ def test_a_real_pack_keeps_its_accuracy(tmp_path: Path) -> None:
     assert found["accuracy"][1] > 0.985
     assert found["detector"]["recall"] >= 0.995
     packs.choose("edge_s-int8")
+
+
+@pytest.fixture
+def crops(settings: Settings) -> Gallery:
+    """A gallery that keeps the crops of ten pictures of one person."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    vault = Vault(settings.gallery.key_path)
+    gallery = Gallery.open(settings.gallery.path, EmbeddingContract("any", 2), now, vault)
+    gallery.create_subject(
+        Subject(collection_id="default", subject_id="ada", display_name="", create_time=now, update_time=now)
+    )
+    for seed in range(10):
+        sample = Sample(
+            sample_id=str(ULID()),
+            collection_id="default",
+            subject_id="ada",
+            vector=np.array([1, 0], np.float32),
+            quality=1.0,
+            source="",
+            image_sha256=bytes([seed]) * 32,
+            create_time=now,
+        )
+        crop = simplejpeg.encode_jpeg(scene(seed), quality=95)
+        gallery.add_sample(sample, None, now, contract_id="any", crop=crop)
+    return gallery
+
+
+@pytest.mark.usefixtures("in_time")
+def test_the_crops_of_the_enrolled_people(settings: Settings, crops: Gallery) -> None:
+    with pytest.raises(DependencyError, match="stop that one first"):
+        raise_of(run(settings, "small", "--crops"))
+    crops.close()
+    result = run(settings, "small", "--crops")
+    assert result.exit_code == 0, result.output
+    pack = library(settings).open("small-int8")
+    assert pack.quantization is not None
+    assert pack.quantization.images == 9  # one is held out
+
+
+def raise_of(result: Result) -> None:
+    """What a command ended with."""
+    assert result.exception is not None
+    raise result.exception
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--crops",), "there is no gallery at"), (("--crops", "--images", "x"), "not with both")],
+)
+def test_crops_that_cannot_be_had(settings: Settings, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        raise_of(run(settings, "small", *arguments))
+    assert not settings.gallery.path.exists()
+
+
+def test_a_gallery_that_keeps_none(settings: Settings) -> None:
+    contract = EmbeddingContract("any", 2)
+    Gallery.open(settings.gallery.path, contract, datetime(2026, 1, 1, tzinfo=UTC)).close()
+    with pytest.raises(InputError, match=r"keeps no crops: set enrollment\.keep_crops"):
+        raise_of(run(settings, "small", "--crops"))
