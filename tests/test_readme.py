@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -11,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from facesvc.cli import commands
+from facesvc.models.description import read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -99,6 +104,22 @@ def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None
     listed = run(blocks("sh")[3], desk, environment, address)
     assert "facesvc.v1.RecognitionService/Recognize" in listed
     assert '"name": "presence"' in listed
+
+
+def test_the_pack_toml(tmp_path: Path) -> None:
+    (toml,) = blocks("toml")
+    (tmp_path / "pack.toml").write_text(toml)
+    assert read_toml(tmp_path).name == "lobby"
+
+
+def test_the_models_commands_exist() -> None:
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("facesvc models")]
+    assert len(lines) == 6
+    for line in lines:
+        command, *arguments = shlex.split(line, comments=True)[2:]
+        shown = CliRunner(env={"COLUMNS": "200"}).invoke(commands.app, ["models", command, "--help"])
+        assert shown.exit_code == 0, line
+        assert all(argument in shown.stdout for argument in arguments if argument.startswith("--")), line
 
 
 def test_every_target_it_names_exists() -> None:
