@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -46,10 +47,11 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> AsyncIterator[admin_pb2.MigrateGalleryResponse]:
         """Embed everybody again and change to a pack."""
         service = self._lobby.service
-        async for response in migration.migrate(service, request):
-            if response.stage == admin_pb2.MIGRATION_STAGE_SWITCHED:
-                response.model_pack.CopyFrom(await asyncio.to_thread(_pack, service, service.engine.pack))
-            yield response
+        async with aclosing(migration.migrate(service, request)) as responses:
+            async for response in responses:
+                if response.stage == admin_pb2.MIGRATION_STAGE_SWITCHED:
+                    response.model_pack.CopyFrom(await asyncio.to_thread(_pack, service, service.engine.pack))
+                yield response
 
 
 def _info(service: Service) -> admin_pb2.GetServerInfoResponse:

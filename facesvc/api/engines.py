@@ -5,6 +5,7 @@ at, searched and decided by one engine from beginning to end; the next one may m
 replaced is let go of once nobody works with it any more.
 """
 
+from asyncio import Lock
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class Engines:
         self._current = engine
         self._users: Counter[int] = Counter()
         self._changed = Condition()
+        self.changing = Lock()
+        """Held, on the event loop, over a change of gallery and engine, so that two changes never mix."""
 
     @property
     def current(self) -> Engine:

@@ -6,7 +6,8 @@ far for the next try.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 import structlog
@@ -46,34 +47,53 @@ async def load_model(service: Service, name: str) -> None:
     with Background() as background:
         engine = await _loaded(service, name, background)
     contract_id = engine.pack.contract_id
-    if contract_id == service.engine.pack.contract_id:
-        await _switch(service, engine, lambda: None)
-        return
-    have, total = await asyncio.to_thread(service.gallery.has_vectors_for, contract_id)
-    if have < total:
-        raise PreconditionError(
-            f"{total - have} of {total} samples have no vector of pack {name} ({contract_id}): migrate the gallery,"
-            f" `facesvc models migrate {name}`",
-            reason="MIGRATION_REQUIRED",
-        )
-    with await asyncio.to_thread(service.gallery.begin_migration, contract_of(engine)) as migration:
-        await _switch(service, engine, partial(migration.switch, service.now(), allow_missing=False))
+    async with service.engines.changing:
+        if contract_id == service.engine.pack.contract_id:
+            await _switch(service, engine, lambda: None)
+            return
+        have, total = await asyncio.to_thread(service.gallery.has_vectors_for, contract_id)
+        if have < total:
+            raise PreconditionError(
+                f"{total - have} of {total} samples have no vector of pack {name} ({contract_id}): migrate the gallery,"
+                f" `facesvc models migrate {name}`",
+                reason="MIGRATION_REQUIRED",
+            )
+        async with _begun(service, engine) as migration:
+            await _switch(service, engine, partial(migration.switch, service.now(), allow_missing=False))
 
 
-async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) -> AsyncIterator[Response]:
+async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) -> AsyncGenerator[Response, None]:
     """The progress of a migration; when it ends the new models are at work. Raises as the proto says."""
     yield Response(stage=admin_pb2.MIGRATION_STAGE_LOADING)
     name = await asyncio.to_thread(_previous, service) if request.rollback else request.name
     with Background() as background:
         engine = await _loaded(service, name, background)
-        migration = await asyncio.to_thread(service.gallery.begin_migration, contract_of(engine))
-        try:
+        async with _begun(service, engine) as migration:
             run = _Run(service, engine, migration, background, skip_missing=request.skip_missing)
-            async for response in run.responses():
-                yield response
-        finally:
-            # To the end, also where the caller has left.
-            await asyncio.shield(asyncio.to_thread(migration.abandon))
+            async with aclosing(run.responses()) as responses:
+                async for response in responses:
+                    yield response
+
+
+@asynccontextmanager
+async def _begun(service: Service, engine: Engine) -> AsyncIterator[Migration]:
+    """A migration to the pack of ``engine``, given up at the end unless it has switched; also where the caller left."""
+    beginning = asyncio.ensure_future(asyncio.to_thread(service.gallery.begin_migration, contract_of(engine)))
+    try:
+        migration = await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        # The thread goes on; what it begins must not stay for ever.
+        beginning.add_done_callback(_abandon)
+        raise
+    try:
+        yield migration
+    finally:
+        await asyncio.shield(asyncio.to_thread(migration.abandon))
+
+
+def _abandon(beginning: "asyncio.Future[Migration]") -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        beginning.result().abandon()
 
 
 async def _loaded(service: Service, name: str, background: Background) -> Engine:
@@ -148,7 +168,7 @@ class _Run:
         self._skip_missing = skip_missing
         self._probes: dict[int, tuple[SampleName, Floats]] = {}
 
-    async def responses(self) -> AsyncIterator[Response]:
+    async def responses(self) -> AsyncGenerator[Response, None]:
         """Embed and check until nobody is left out, then switch."""
         missing = await asyncio.to_thread(self._missing)
         if missing and not self._skip_missing:
@@ -235,7 +255,8 @@ class _Run:
         """Whether the new models are at work; False where somebody was enrolled meanwhile and has to be embedded."""
         try:
             commit = partial(self._migration.switch, self._service.now(), allow_missing=self._skip_missing)
-            await _switch(self._service, self._engine, commit)
+            async with self._service.engines.changing:
+                await _switch(self._service, self._engine, commit)
         except PreconditionError as error:
             if error.reason != "MIGRATION_INCOMPLETE":
                 raise
