@@ -116,11 +116,8 @@ class GridDetector:
             coarse = max(_COARSE_SIDE / max(height, width), scale * self._given.smallest_face / _LARGEST_FACE)
             looks = [_up_to(_LARGEST_FACE / scale, looks[0]), self._look(pixels, coarse)]
         found = _merged(joined(looks))
-        return [
-            _detection(box, landmarks, score)
-            for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True)
-            if (box[2:] - box[:2]).max() >= minimum_face
-        ]
+        faces = map(_detection, found.boxes, found.landmarks, found.scores)
+        return [face for face in faces if max(face.box.width, face.box.height) >= minimum_face]
 
     def _largest_scale(self, width: int, height: int) -> float:
         side = self._given.side
