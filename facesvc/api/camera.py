@@ -122,9 +122,7 @@ class Stream:
         """The answer, and the contract it was made under."""
         if arrival.refusal is not None:
             raise arrival.refusal
-        with self._service.engines.using() as engine:
-            answer = engine.recognize(arrival.frame.image.data, self._question, capture_time)
-            return answer, engine.pack.contract_id
+        return self._service.engines.recognize(arrival.frame.image.data, self._question, capture_time)
 
     def _capture_time(self, arrival: Arrival) -> datetime:
         frame = arrival.frame

@@ -14,6 +14,7 @@ from datetime import datetime
 from threading import Condition
 
 from facesvc.api.policies import Policies
+from facesvc.errors import ContractMismatchError
 from facesvc.models.packs import Pack
 from facesvc.stream.recognizer import Answer, Question, Recognizer
 from facesvc.vision.pipeline import Pipeline
@@ -67,6 +68,17 @@ class Engines:
                 if not self._users[id(engine)]:
                     del self._users[id(engine)]
                     self._changed.notify_all()
+
+    def recognize(self, data: bytes, question: Question, capture_time: datetime) -> tuple[Answer, str]:
+        """As ``Engine.recognize`` by the engine in use, and the contract that the answer was made under."""
+        while True:
+            with self.using() as engine:
+                try:
+                    return engine.recognize(data, question, capture_time), engine.pack.contract_id
+                except ContractMismatchError:
+                    if engine is self._current:
+                        raise
+                    # Two changes came within this one picture; the engine in use looks at it.
 
     def replace(self, engine: Engine) -> Engine:
         """Makes ``engine`` the one in use from the next picture on; the one before."""

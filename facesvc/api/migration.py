@@ -16,7 +16,7 @@ from facesvc.api.engines import Engine
 from facesvc.api.policies import DEFAULT_POLICY
 from facesvc.api.service import Service
 from facesvc.api.workers import Background
-from facesvc.errors import DependencyError, ImageError, NotFoundError, PreconditionError
+from facesvc.errors import DependencyError, FacesvcError, ImageError, NotFoundError, PreconditionError
 from facesvc.gallery import EmbeddingContract
 from facesvc.gallery.migration import Migration
 from facesvc.gallery.records import Floats, SampleName
@@ -28,6 +28,8 @@ LEAST_RANK_ONE = 0.98
 # Vectors that go to the disk together, and samples between two messages to the caller.
 _BATCH = 16
 _LONGEST_JOB_S = 60.0
+# Crops that the result is checked with at most, evenly from all over the gallery.
+_CHECKED = 500
 
 Response = admin_pb2.MigrateGalleryResponse
 
@@ -47,19 +49,32 @@ async def load_model(service: Service, name: str) -> None:
     with Background() as background:
         engine = await _loaded(service, name, background)
     contract_id = engine.pack.contract_id
-    async with service.engines.changing:
-        if contract_id == service.engine.pack.contract_id:
-            await _switch(service, engine, lambda: None)
-            return
-        have, total = await asyncio.to_thread(service.gallery.has_vectors_for, contract_id)
-        if have < total:
-            raise PreconditionError(
-                f"{total - have} of {total} samples have no vector of pack {name} ({contract_id}): migrate the gallery,"
-                f" `facesvc models migrate {name}`",
-                reason="MIGRATION_REQUIRED",
-            )
-        async with _begun(service, engine) as migration:
+    if contract_id == service.engine.pack.contract_id:
+        await _switch(service, engine, partial(_check_unchanged, service, contract_id))
+        return
+    have, total = await asyncio.to_thread(service.gallery.has_vectors_for, contract_id)
+    if have < total:
+        raise _migration_required(name, total - have)
+    async with _begun(service, engine) as migration:
+        try:
             await _switch(service, engine, partial(migration.switch, service.now(), allow_missing=False))
+        except PreconditionError as error:
+            if error.reason in ("MIGRATION_INCOMPLETE", "CROPS_MISSING"):  # somebody was enrolled meanwhile
+                raise _migration_required(name, 1) from error
+            raise
+
+
+def _check_unchanged(service: Service, contract_id: str) -> None:
+    if service.gallery.contract.contract_id != contract_id:
+        raise PreconditionError("the gallery was migrated meanwhile: load the model again", reason="MIGRATION_RUNNING")
+
+
+def _migration_required(name: str, lacking: int) -> PreconditionError:
+    return PreconditionError(
+        f"{lacking} samples or more have no vector of pack {name}: migrate the gallery,"
+        f" `facesvc models migrate {name}`",
+        reason="MIGRATION_REQUIRED",
+    )
 
 
 async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) -> AsyncGenerator[Response, None]:
@@ -93,7 +108,8 @@ async def _begun(service: Service, engine: Engine) -> AsyncIterator[Migration]:
 
 def _abandon(beginning: "asyncio.Future[Migration]") -> None:
     if not beginning.cancelled() and beginning.exception() is None:
-        beginning.result().abandon()
+        # It may have to wait for the disk, so not here on the event loop.
+        beginning.get_loop().run_in_executor(None, beginning.result().abandon)
 
 
 async def _loaded(service: Service, name: str, background: Background) -> Engine:
@@ -125,14 +141,19 @@ def _previous(service: Service) -> str:
 
 
 async def _switch(service: Service, engine: Engine, commit: Callable[[], None]) -> None:
-    """From the next frame on ``engine`` is the one at work; ``commit`` changes the gallery."""
-    _check_policies(service, engine)  # streams may have been opened since
-    before = await asyncio.to_thread(_commit, service, engine, commit)
+    """From the next frame on ``engine`` is at work; ``commit`` changes the gallery. Done as a whole or not at all."""
+    await asyncio.shield(asyncio.ensure_future(_change(service, engine, commit)))
+
+
+async def _change(service: Service, engine: Engine, commit: Callable[[], None]) -> None:
+    async with service.engines.changing:
+        _check_policies(service, engine)  # streams may have been opened since
+        before = await asyncio.to_thread(_commit, service, engine, commit)
+    _log.info("models changed", pack=engine.pack.name, contract=engine.pack.contract_id, licences=engine.pack.licences)
     # A frame that began under the old models is searched among the old vectors; then they may go.
     unused = await asyncio.to_thread(service.engines.wait_unused, before, _LONGEST_JOB_S)
     if unused and before.pack.contract_id != engine.pack.contract_id:
         await asyncio.to_thread(service.gallery.retire, before.pack.contract_id)
-    _log.info("models changed", pack=engine.pack.name, contract=engine.pack.contract_id, licences=engine.pack.licences)
 
 
 def _commit(service: Service, engine: Engine, commit: Callable[[], None]) -> Engine:
@@ -151,7 +172,7 @@ def _remember(service: Service, name: str) -> None:
         return
     try:
         service.library.choose(name)
-    except DependencyError as error:
+    except FacesvcError as error:
         _log.warning("the pack is not chosen for the next start: set models.pack", now=name, reason=error.message)
 
 
@@ -166,7 +187,6 @@ class _Run:
         self._migration = migration
         self._background = background
         self._skip_missing = skip_missing
-        self._probes: dict[int, tuple[SampleName, Floats]] = {}
 
     async def responses(self) -> AsyncGenerator[Response, None]:
         """Embed and check until nobody is left out, then switch."""
@@ -182,12 +202,18 @@ class _Run:
         while True:
             async for response in self._embed():
                 yield response
-            yield Response(stage=admin_pb2.MIGRATION_STAGE_CHECKING, total_count=len(self._probes))
-            rank_one = await self._background.run(self._rank_one)
             missing = await asyncio.to_thread(self._missing)
+            yield Response(stage=admin_pb2.MIGRATION_STAGE_CHECKING, missing=missing)
+            checked, rank_one = await self._background.run(self._check)
             if await self._switched():
                 break
-        yield Response(stage=admin_pb2.MIGRATION_STAGE_SWITCHED, rank_one=rank_one, missing=missing)
+        yield Response(
+            stage=admin_pb2.MIGRATION_STAGE_SWITCHED,
+            done_count=checked,
+            total_count=checked,
+            rank_one=rank_one,
+            missing=missing,
+        )
 
     def _missing(self) -> list[admin_pb2.MissingSample]:
         """The samples that cannot be embedded, the first of them."""
@@ -216,47 +242,60 @@ class _Run:
 
     def _look(self, row_id: int, owner: SampleName) -> Floats | None:
         """In the background: the new vector of a sample; None where it is gone, or its crop is of no use."""
-        pipeline = self._engine.pipeline
         try:
             crop = self._migration.crop(row_id)
-            if crop is None:
-                return None
-            face = pipeline.find(crop)
+            face = self._engine.pipeline.find(crop) if crop is not None else None
         except (DependencyError, ImageError) as error:
             _log.warning("a crop cannot be used", sample_id=owner.sample_id, reason=error.reason)
-            self._migration.give_up(row_id)
+            crop, face = b"", None
+        if crop is None:
             return None
-        if face is None or face.vector is None:
+        if face is None:
             _log.warning("no face is found in a crop", sample_id=owner.sample_id)
             self._migration.give_up(row_id)
             return None
-        self._probes[row_id] = owner, face.vector
-        return pipeline.template(crop, face.detection)
+        return self._engine.pipeline.template(crop, face.detection)
 
-    def _rank_one(self) -> float:
-        """The share of the crops embedded in this run whose own person comes first among all.
+    def _check(self) -> tuple[int, float]:
+        """How many crops were looked for in the new gallery, and the share whose own person comes first among all.
 
-        Raises ``PreconditionError`` (``CHECK_FAILED``) where it is too small: these models do not tell people apart.
+        Vectors of an earlier try are checked as well. Raises ``PreconditionError`` (``CHECK_FAILED``) where the share
+        is too small, for then these models do not tell people apart; what they made is deleted.
         """
-        found = 0
-        for owner, probe in self._probes.values():
-            nearest = self._migration.nearest(owner.collection_id, probe)
-            found += nearest is not None and nearest.subject_id == owner.subject_id
-        rank_one = found / len(self._probes) if self._probes else 1.0
+        verdicts = [
+            verdict
+            for row_id, owner in self._migration.checkable(_CHECKED).items()
+            if (verdict := self._comes_first(row_id, owner)) is not None
+        ]
+        rank_one = sum(verdicts) / len(verdicts) if verdicts else 1.0
         if rank_one < LEAST_RANK_ONE:
+            self._migration.discard()
             raise PreconditionError(
-                f"only {rank_one:.1%} of {len(self._probes)} crops find their own person first, {LEAST_RANK_ONE:.0%}"
+                f"only {rank_one:.1%} of {len(verdicts)} crops find their own person first, {LEAST_RANK_ONE:.0%}"
                 f" are needed: pack {self._engine.pack.name} does not tell these people apart; nothing was changed",
                 reason="CHECK_FAILED",
             )
-        return rank_one
+        return len(verdicts), rank_one
+
+    def _comes_first(self, row_id: int, owner: SampleName) -> bool | None:
+        """Whether a crop finds its own person first; None for a sample that is gone."""
+        try:
+            crop = self._migration.crop(row_id)
+            face = self._engine.pipeline.find(crop) if crop is not None else None
+        except (DependencyError, ImageError):
+            return None
+        if face is None or face.vector is None:
+            return None if crop is None else False
+        nearest = self._migration.nearest(owner.collection_id, face.vector)
+        if nearest is not None and nearest.subject_id == owner.subject_id:
+            return True
+        return None if self._migration.crop(row_id) is None else False  # erased between the two looks
 
     async def _switched(self) -> bool:
         """Whether the new models are at work; False where somebody was enrolled meanwhile and has to be embedded."""
         try:
             commit = partial(self._migration.switch, self._service.now(), allow_missing=self._skip_missing)
-            async with self._service.engines.changing:
-                await _switch(self._service, self._engine, commit)
+            await _switch(self._service, self._engine, commit)
         except PreconditionError as error:
             if error.reason != "MIGRATION_INCOMPLETE":
                 raise

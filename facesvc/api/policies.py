@@ -41,7 +41,7 @@ class Policies:
             raise NotFoundError(f"there is no policy {name[:64]!a}: choose {known}", field="policy")
         settings = self.settings[name]
         if causes := self._obstacles(settings):
-            message = f"policy {name} cannot be honoured: {'; '.join(causes)}"
+            message = f"policy {name} cannot be honoured with pack {self.pack}: {'; '.join(causes)}"
             raise PreconditionError(message, reason="POLICY_UNAVAILABLE")
         return Policy(
             name,

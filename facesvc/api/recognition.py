@@ -138,5 +138,4 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
 def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer, str]:
     """When the work on a picture began, by the pipeline's clock, its result, and the contract it was made under."""
     begun = service.clock()
-    with service.engines.using() as engine:
-        return begun, engine.recognize(data, question, capture_time), engine.pack.contract_id
+    return begun, *service.engines.recognize(data, question, capture_time)

@@ -60,9 +60,10 @@ def migrate(
         return
     _say_who(missing)
     pack = last.model_pack
+    checked = f"{last.rank_one:.1%} of {last.done_count:,} crops find their own person first"
     say(
         f"{pack.name} is in use: {pack.embedded_sample_count:,} samples under {pack.embedding_contract},"
-        f" {last.rank_one:.1%} of the crops find their own person first"
+        f" {checked if last.done_count else 'not checked, for no crops are kept'}"
     )
 
 

@@ -40,6 +40,13 @@ _LACKING = """
      ORDER BY row_id
 """
 
+_CHECKABLE = """
+    SELECT row_id, collection_id, subject_id, sample_id
+      FROM samples JOIN crops USING (row_id) JOIN vectors USING (row_id)
+     WHERE vectors.contract_id = ?
+     ORDER BY row_id
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
@@ -141,6 +148,15 @@ class Contracts:
         """The samples without a vector under a contract, in the order in which they were added."""
         found = self._database.select(_LACKING, (contract_id,))
         return [Lacking(row_id, bool(has_crop), SampleName(*name)) for row_id, has_crop, *name in found]
+
+    def checkable(self, contract_id: str) -> dict[int, SampleName]:
+        """The samples that have both a crop and a vector under a contract, by row id."""
+        return {row_id: SampleName(*name) for row_id, *name in self._database.select(_CHECKABLE, (contract_id,))}
+
+    def discard(self, contract_id: str) -> None:
+        """Deletes every vector of a contract."""
+        with self._database.transaction():
+            self._database.execute("DELETE FROM vectors WHERE contract_id = ?", (contract_id,))
 
 
 def _row(contract: EmbeddingContract) -> tuple[str, int]:

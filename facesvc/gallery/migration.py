@@ -85,6 +85,26 @@ class Migration:
             self._views.add_to_shadow(added)
         return len(added)
 
+    def checkable(self, most: int) -> dict[int, SampleName]:
+        """At most so many samples that have a crop and a vector under the new contract, evenly from all over."""
+        self._check_running()
+        found = list(self._store.contracts.checkable(self.contract.contract_id).items())
+        step = max(1.0, len(found) / most)
+        return dict(found[int(at * step)] for at in range(min(len(found), most)))
+
+    def discard(self) -> None:
+        """Deletes every vector under the new contract, for they are of no use, and ends the migration.
+
+        Those of the contract that the gallery can go back to are kept.
+        """
+        with self._changing:
+            self._check_running()
+            previous = self._store.contracts.previous
+            if previous is None or previous.contract_id != self.contract.contract_id:
+                self._store.contracts.discard(self.contract.contract_id)
+            self._views.drop_shadow()
+            self._over = True
+
     def nearest(self, collection_id: str, vector: Floats) -> Candidate | None:
         """Whose vector is most like ``vector`` (D,), among all that are there by now, disabled people too."""
         self._check_running()

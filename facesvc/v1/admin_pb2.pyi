@@ -496,7 +496,7 @@ class MigrateGalleryResponse(_message.Message):
     RANK_ONE_FIELD_NUMBER: _builtins.int
     MODEL_PACK_FIELD_NUMBER: _builtins.int
     done_count: _builtins.int
-    """Samples done in this stage."""
+    """Samples done in this stage; with SWITCHED, crops that were checked."""
     total_count: _builtins.int
     """Samples to be done in this stage."""
     stage: Global___MigrationStage.ValueType

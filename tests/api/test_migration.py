@@ -264,10 +264,66 @@ async def test_models_that_tell_nobody_apart_are_refused(
         return replace(engine, pipeline=replace(engine.pipeline, embedder=embedder))
 
     object.__setattr__(running.service, "load_engine", loaded)
+    for _ in range(2):  # what the first try made is not taken for good by the second
+        with pytest.raises(CallError) as refusal:
+            await migrated(running.client, "other")
+        assert refusal.value.reason == "CHECK_FAILED"
     with pytest.raises(CallError) as refusal:
-        await migrated(running.client, "other")
-    assert refusal.value.reason == "CHECK_FAILED"
+        await running.client.load_model("other")
+    assert refusal.value.reason == "MIGRATION_REQUIRED"
     assert (await running.client.server_info()).model_pack.name == "default"
+
+
+async def test_crops_that_turn_out_to_be_of_no_use_are_listed(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facesvc.vision.pipeline import Pipeline
+
+    monkeypatch.setattr(Pipeline, "find", lambda self, crop: None)
+    missing: set[str] = set()
+
+    async def tried() -> None:
+        async for response in running.client.migrate_gallery("other"):
+            missing.update(sample.subject_id for sample in response.missing)
+
+    with pytest.raises(CallError) as refusal:
+        await tried()
+    assert refusal.value.reason == "CROPS_MISSING"
+    assert len(missing) >= 4
+
+
+async def test_somebody_who_is_erased_before_the_check_does_not_fail_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch, group_jpeg: bytes
+) -> None:
+    from facesvc.gallery.migration import Migration
+
+    gone = names(await running.client.search(group_jpeg))[0]
+    real = Migration.checkable
+
+    def erased(migration: Migration, most: int) -> object:
+        found = real(migration, most)
+        running.service.gallery.erase_subject("default", gone, running.service.now())
+        return found
+
+    monkeypatch.setattr(Migration, "checkable", erased)
+    last = (await migrated(running.client, "other"))[-1]
+    assert last.rank_one == 1.0
+    assert gone not in names(await running.client.search(group_jpeg))
+
+
+async def test_the_change_stands_where_it_cannot_be_remembered(
+    running: Running, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = running.service.load_engine
+
+    def removed(pack: Pack) -> object:
+        engine = real(pack)
+        library.remove("other")
+        return engine
+
+    object.__setattr__(running.service, "load_engine", removed)
+    assert (await migrated(running.client, "other"))[-1].model_pack.name == "other"
+    assert library.chosen() == ""
 
 
 async def test_list_models_tells_which_is_at_work(running: Running, library: Library) -> None:

@@ -38,7 +38,7 @@ def test_there_and_back(facesvc: Facesvc, own: str) -> None:
     there = facesvc("models", "migrate", "other", "--server", own)
     assert there.status == 0
     assert "other is in use: 1 samples under " in there.out
-    assert "100.0% of the crops find their own person first" in there.out
+    assert "100.0% of 1 crops find their own person first" in there.out
     out = facesvc("models", "migrate", "--rollback", "--server", own, "--json").out
     back = json.loads(out[out.index("{") :])  # the server in this process logs before it
     assert (back["stage"], back["model_pack"]["name"]) == ("MIGRATION_STAGE_SWITCHED", "default")
