@@ -80,8 +80,8 @@ class Contracts:
             if held is not None and (have < total or same_id):
                 raise ContractMismatchError(
                     f"the gallery {self._database.path} holds vectors of {held}, but the loaded models make"
-                    f" {self.current}, under which {have} of {total} samples have one; `facesvc models list` shows which"
-                    " pack has that contract: start with it (`facesvc models use NAME`), then `facesvc models migrate`"
+                    f" {self.current}, under which {have} of {total} samples have one; `facesvc models list` shows"
+                    " which pack has that contract: start with it (`facesvc models use NAME`), then `facesvc models migrate`"
                     " to the other"
                 )
             self.register(self.current)

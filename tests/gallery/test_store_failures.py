@@ -37,7 +37,7 @@ def test_a_gallery_of_another_contract_is_refused_by_name(
         Store.open(path, other, now)
     assert f"{contract.contract_id} ({contract.dimension} values)" in refused.value.message
     assert f"{other.contract_id} ({other.dimension} values)" in refused.value.message
-    assert "load the pack that it was made with, or migrate it: start with that pack" in refused.value.message
+    assert "start with it (`facesvc models use NAME`)" in refused.value.message
     Store.open(path, contract, now).close()  # the refusal let go of the file and changed nothing
 
 
