@@ -81,8 +81,8 @@ class Contracts:
                 raise ContractMismatchError(
                     f"the gallery {self._database.path} holds vectors of {held}, but the loaded models make"
                     f" {self.current}, under which {have} of {total} samples have one; `facesvc models list` shows"
-                    " which pack has that contract: start with it (`facesvc models use NAME`), then `facesvc models migrate`"
-                    " to the other"
+                    " which pack has that contract: start with it (`facesvc models use NAME`), then change to"
+                    " the other with `facesvc models migrate NAME`"
                 )
             self.register(self.current)
             if held is None:
