@@ -16,7 +16,7 @@ from facesvc.api.engines import Engine
 from facesvc.api.policies import DEFAULT_POLICY
 from facesvc.api.service import Service
 from facesvc.api.workers import Background
-from facesvc.errors import DependencyError, FacesvcError, ImageError, NotFoundError, PreconditionError
+from facesvc.errors import DependencyError, FacesvcError, ImageError, InputError, NotFoundError, PreconditionError
 from facesvc.gallery import EmbeddingContract
 from facesvc.gallery.migration import Migration
 from facesvc.gallery.records import Floats, SampleName
@@ -79,6 +79,8 @@ def _migration_required(name: str, lacking: int) -> PreconditionError:
 
 async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) -> AsyncGenerator[Response, None]:
     """The progress of a migration; when it ends the new models are at work. Raises as the proto says."""
+    if bool(request.name) == request.rollback:
+        raise InputError("name the pack to change to, or ask for a rollback: one of both", field="name")
     yield Response(stage=admin_pb2.MIGRATION_STAGE_LOADING)
     name = await asyncio.to_thread(_previous, service) if request.rollback else request.name
     with Background() as background:
@@ -176,6 +178,14 @@ def _remember(service: Service, name: str) -> None:
         _log.warning("the pack is not chosen for the next start: set models.pack", now=name, reason=error.message)
 
 
+def _named(samples: list[SampleName]) -> list[admin_pb2.MissingSample]:
+    """The first of ``samples``."""
+    return [
+        admin_pb2.MissingSample(collection_id=name.collection_id, subject_id=name.subject_id, sample_id=name.sample_id)
+        for name in samples[:MAX_MISSING]
+    ]
+
+
 class _Run:
     """One migration to the pack of ``engine``."""
 
@@ -189,24 +199,25 @@ class _Run:
         self._skip_missing = skip_missing
 
     async def responses(self) -> AsyncGenerator[Response, None]:
-        """Embed and check until nobody is left out, then switch."""
-        missing = await asyncio.to_thread(self._missing)
-        if missing and not self._skip_missing:
-            yield Response(stage=admin_pb2.MIGRATION_STAGE_EMBEDDING, missing=missing)
-            people = len({(sample.collection_id, sample.subject_id) for sample in missing})
+        """Embed everybody, check, and switch once nobody is left out."""
+        lacking = await asyncio.to_thread(self._migration.unmigratable)
+        if lacking and not self._skip_missing:
+            yield Response(stage=admin_pb2.MIGRATION_STAGE_EMBEDDING, missing=_named(lacking))
+            people = len({(sample.collection_id, sample.subject_id) for sample in lacking})
             raise PreconditionError(
-                f"{len(missing)} samples of {people} people have no crop and would have to be enrolled again; nothing"
+                f"{len(lacking)} samples of {people} people have no crop and would have to be enrolled again; nothing"
                 " was changed",
                 reason="CROPS_MISSING",
             )
-        while True:
+        async for response in self._embed():
+            yield response
+        missing = _named(await asyncio.to_thread(self._migration.unmigratable))
+        yield Response(stage=admin_pb2.MIGRATION_STAGE_CHECKING, missing=missing)
+        checked, rank_one = await self._background.run(self._check)
+        # Those who were enrolled meanwhile are few, and checking everybody again would give time for more of them.
+        while not await self._switched():
             async for response in self._embed():
                 yield response
-            missing = await asyncio.to_thread(self._missing)
-            yield Response(stage=admin_pb2.MIGRATION_STAGE_CHECKING, missing=missing)
-            checked, rank_one = await self._background.run(self._check)
-            if await self._switched():
-                break
         yield Response(
             stage=admin_pb2.MIGRATION_STAGE_SWITCHED,
             done_count=checked,
@@ -214,15 +225,6 @@ class _Run:
             rank_one=rank_one,
             missing=missing,
         )
-
-    def _missing(self) -> list[admin_pb2.MissingSample]:
-        """The samples that cannot be embedded, the first of them."""
-        return [
-            admin_pb2.MissingSample(
-                collection_id=name.collection_id, subject_id=name.subject_id, sample_id=name.sample_id
-            )
-            for name in self._migration.unmigratable()[:MAX_MISSING]
-        ]
 
     async def _embed(self) -> AsyncIterator[Response]:
         """Every sample that has a crop and no vector yet, those too that are enrolled meanwhile."""

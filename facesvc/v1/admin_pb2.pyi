@@ -433,7 +433,7 @@ class MigrateGalleryRequest(_message.Message):
     ROLLBACK_FIELD_NUMBER: _builtins.int
     SKIP_MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the pack; empty, with rollback, the one before."""
+    """Name of the pack; empty with rollback, and only then."""
     rollback: _builtins.bool
     """Change back to the pack that was in use before the last migration. Those who were enrolled since are embedded first."""
     skip_missing: _builtins.bool

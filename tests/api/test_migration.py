@@ -326,6 +326,35 @@ async def test_the_change_stands_where_it_cannot_be_remembered(
     assert library.chosen() == ""
 
 
+async def test_who_is_enrolled_at_the_last_moment_is_embedded_without_another_check(
+    running: Running, monkeypatch: pytest.MonkeyPatch, guest_png: bytes
+) -> None:
+    from facesvc.gallery.migration import Migration
+
+    real, checks = Migration.checkable, []
+
+    def late(migration: Migration, most: int) -> object:
+        checks.append(most)
+        found = real(migration, most)
+        done = asyncio.run_coroutine_threadsafe(enrol(running.client, [guest_png], first=10), loop)
+        assert done.result(30) == ["p10"]
+        return found
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Migration, "checkable", late)
+    progress = await migrated(running.client, "other")
+    assert progress[-1].model_pack.name == "other"
+    assert len(checks) == 1
+    assert names(await running.client.search(guest_png)) == ["p10"]
+
+
+@pytest.mark.parametrize(("name", "rollback"), [("", False), ("other", True)])
+async def test_a_name_or_a_rollback(running: Running, name: str, rollback: bool) -> None:  # noqa: FBT001 - a parameter
+    with pytest.raises(CallError, match="one of both") as refusal:
+        await migrated(running.client, name, rollback=rollback)
+    assert refusal.value.field == "name"
+
+
 async def test_list_models_tells_which_is_at_work(running: Running, library: Library) -> None:
     (library.folder / "other" / "manifest.json").write_text("{}")
     listed = {pack.name: pack for pack in await running.client.list_models()}
