@@ -15,7 +15,7 @@ from api.conftest import Running, Start
 
 from facesvc import client as sdk
 from facesvc.client import AsyncClient, CallError
-from facesvc.config import Settings
+from facesvc.config import PolicySettings, Settings
 from facesvc.engine import load_models
 from facesvc.gallery import EmbeddingContract
 from facesvc.models.intake import UNCALIBRATED
@@ -41,7 +41,8 @@ def library(settings: Settings, tmp_path: Path) -> Library:
     default = library.open("default")
     contents = [(file.name, default.path(file.name).read_bytes()) for file in default.files]
     other = with_shift(default, "other", 0.1)
-    library.install(other, contents)
+    points = tuple(point._replace(similarity=point.similarity - 0.002) for point in default.calibration.points)
+    library.install(replace(other, calibration=replace(default.calibration, points=points)), contents)
     library.install(replace(with_shift(default, "unmeasured", 0.2), calibration=UNCALIBRATED), contents)
     return library
 
@@ -134,6 +135,11 @@ async def test_a_stream_goes_on_and_knows_everybody_under_the_new_contract(
     assert contracts == sorted(contracts, key=[before, after].index)
     assert set(contracts) == {before, after}
     assert all(set(names(result)) == known for result in results)
+    thresholds = {(result.embedding_contract, face.decision.threshold) for result in results for face in result.faces}
+    assert thresholds == {
+        (library.peek(name).contract_id, np.float32(library.peek(name).calibration.similarity_at(1e-3)))
+        for name in ("default", "other")
+    }
     assert (await running.client.server_info()).model_pack.name == "other"
     assert library.chosen() == "other"
 
@@ -353,6 +359,61 @@ async def test_a_name_or_a_rollback(running: Running, name: str, rollback: bool)
     with pytest.raises(CallError, match="one of both") as refusal:
         await migrated(running.client, name, rollback=rollback)
     assert refusal.value.field == "name"
+
+
+async def test_an_enrolment_that_meets_the_change_is_made_under_the_new_contract(
+    running: Running, library: Library, monkeypatch: pytest.MonkeyPatch, guest_png: bytes
+) -> None:
+    from facesvc.gallery import Gallery
+
+    real, tried = Gallery.add_sample, []
+    loop, engines = asyncio.get_running_loop(), running.service.engines
+    changes: list[object] = []
+
+    def meeting(gallery: Gallery, *arguments: object, contract_id: str, crop: bytes | None) -> None:
+        tried.append(contract_id)
+        if len(tried) == 1:
+            old = engines.current
+            changes.append(asyncio.run_coroutine_threadsafe(migrated(running.client, "other"), loop))
+            assert engines.wait_replaced(old, 30)
+        real(gallery, *arguments, contract_id=contract_id, crop=crop)
+
+    monkeypatch.setattr(Gallery, "add_sample", meeting)
+    assert await enrol(running.client, [guest_png], first=10) == ["p10"]
+    assert tried == [library.peek(name).contract_id for name in ("default", "other")]
+    assert names(await running.client.search(guest_png)) == ["p10"]
+    [change] = changes
+    assert (await asyncio.wrap_future(change))[-1].model_pack.name == "other"
+
+
+async def test_models_that_cannot_honour_the_policy_of_an_open_stream_wait_for_its_end(
+    start: Start, keeping: Settings, library: Library, group_jpeg: bytes
+) -> None:
+    default = library.open("default")
+    few = tuple(point for point in default.calibration.points if point.fmr >= 1e-3)
+    short = replace(with_shift(default, "short", 0.3), calibration=replace(default.calibration, points=few))
+    library.install(short, [(file.name, default.path(file.name).read_bytes()) for file in default.files])
+    strict = PolicySettings(false_match_rate=1e-4, minimum_true_match_rate=0.1)
+    running = await start(keeping.model_copy(update={"policies": {**keeping.policies, "strict": strict}}))
+    seen, over = asyncio.Event(), asyncio.Event()
+
+    async def frames() -> AsyncIterator[recognition_pb2.Frame]:
+        yield sdk.frame(1, group_jpeg)
+        await over.wait()
+
+    async def watch() -> None:
+        async for _ in running.client.recognize(sdk.opening("door", policy="strict"), frames()):
+            seen.set()
+
+    watching = asyncio.create_task(watch())
+    await seen.wait()
+    for call in (running.client.load_model("short"), migrated(running.client, "short")):
+        with pytest.raises(CallError, match="policy strict cannot be honoured with pack short") as refusal:
+            await call
+        assert refusal.value.reason == "POLICY_UNAVAILABLE"
+    over.set()
+    await watching
+    assert (await running.client.load_model("short")).active
 
 
 async def test_list_models_tells_which_is_at_work(running: Running, library: Library) -> None:
