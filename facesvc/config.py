@@ -129,12 +129,56 @@ class EnrollmentSettings(_Section):
     """A new face that is as like somebody else as strangers are at this rate is a conflict."""
 
 
-class EventSettings(_Section):
-    """``[events]``: what live watchers get."""
+class StreamSettings(_Section):
+    """``[streams]``: how often cameras are looked at, and how long faces are followed."""
 
+    looks_per_second: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """At most, of one camera, while faces are before it; between two looks they are followed by their motion."""
+    idle_looks_per_second: Annotated[float, Field(gt=0, le=120)] = 3.0
+    """While nobody is there: whoever comes is seen at the next look."""
+    verify_seconds: Seconds = 3.0
+    """A face is embedded again after so long, or earlier where its decision would expire."""
+    lost_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """A face that is hidden for so long is still the same when it comes back."""
+    max_wait_seconds: Seconds = 1.0
+    """A frame that has waited longer is dropped: it says nothing about now."""
+    max_results_waiting: Annotated[int, Field(ge=1, le=1000)] = 16
+    """For a reader that is slow; then it loses the oldest."""
+    weights: dict[str, Annotated[float, Field(ge=0.1, le=10)]] = Field(default_factory=dict)
+    """By camera id, 1 where it is not named: a camera of weight 2 gets twice the time of one of weight 1."""
+    hottest_celsius: Annotated[float, Field(ge=40, le=120)] = 85.0
+    """Of the box's own sensors; above it less is done until it is 5 degrees cooler."""
+
+
+class PresenceSettings(_Section):
+    """``[presence]``: when somebody counts as there."""
+
+    arrive_seconds: Annotated[float, Field(ge=0, le=60)] = 0.5
+    """Seen for so long, somebody has arrived."""
+    leave_seconds: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    """Out of view of all cameras inside a zone for so long, somebody has left it."""
+    absent_hours: Annotated[float, Field(gt=0, le=72)] = 14.0
+    """Who came in by an entry and was never seen to leave is taken to have left so long after they were last seen."""
+
+
+class EventSettings(_Section):
+    """``[events]``: what happened, and for how long it is remembered."""
+
+    path: Path | None = None
+    """The file of the events; none: ``events.db`` beside the gallery."""
     remembered: Count = 1000
+    retention_days: Annotated[float, Field(gt=0, le=3660)] = 90.0
     repeat_after_seconds: Seconds = 10.0
-    """Somebody who was out of a camera's view for so long is a new arrival."""
+    """Somebody who was out of a camera's view for so long is seen anew."""
+
+
+class LivenessSettings(_Section):
+    """``[liveness]``: whether a face is a living one, or a picture held up."""
+
+    pack: str = ""
+    """A pack of kind liveness; empty: none, and policies that require liveness are refused."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Mean score of a track from which on a face passes."""
 
 
 class PolicySettings(_Section):
@@ -181,8 +225,16 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     gallery: GallerySettings = GallerySettings()
     enrollment: EnrollmentSettings = EnrollmentSettings()
+    streams: StreamSettings = StreamSettings()
+    presence: PresenceSettings = PresenceSettings()
     events: EventSettings = EventSettings()
+    liveness: LivenessSettings = LivenessSettings()
     policies: dict[str, PolicySettings] = Field(default_factory=dict)
+
+    @property
+    def events_path(self) -> Path:
+        """Where the events are kept."""
+        return self.events.path or self.gallery.path.with_name("events.db")
 
     @classmethod
     def settings_customise_sources(

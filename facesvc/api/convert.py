@@ -273,7 +273,7 @@ def event(record: MatchEvent) -> presence_pb2.Event:
         decision_time=timestamp(record.decision_time),
         expire_time=timestamp(record.expire_time),
     )
-    match = presence_pb2.MatchEvent(
+    seen = presence_pb2.SeenEvent(
         camera_id=record.camera_id, zone=record.zone, collection_id=record.collection_id, decision=made
     )
-    return presence_pb2.Event(event_id=record.event_id, event_time=timestamp(record.decision_time), match=match)
+    return presence_pb2.Event(event_id=record.event_id, event_time=timestamp(record.decision_time), seen=seen)

@@ -48,7 +48,7 @@ def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[
                 if not begun:
                     say("watching", style="dim", to=err)
                 begun, attempt, token = True, 0, answer.resume_token
-                if answer.event.HasField("match"):
+                if answer.event.HasField("seen"):
                     yield answer
         except CallError as error:
             if error.reason == "EVENTS_MISSED":
@@ -63,14 +63,14 @@ def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[
 
 
 def _in_words(event: presence_pb2.Event) -> str:
-    match, subject = event.match, event.match.decision.subject
+    match, subject = event.seen, event.seen.decision.subject
     when = event.event_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     name = subject.display_name or subject.subject_id
     return f"{when}  {name}  {match.camera_id}  {match.zone or '-'}  {subject.similarity:.3f}"
 
 
 def _as_json(answer: presence_pb2.WatchEventsResponse) -> dict[str, Any]:
-    match, subject = answer.event.match, answer.event.match.decision.subject
+    match, subject = answer.event.seen, answer.event.seen.decision.subject
     return {
         "event_id": answer.event.event_id,
         "event_time": answer.event.event_time.ToJsonString(),

@@ -555,26 +555,190 @@ class GetStatisticsResponse(_message.Message):
     FRAMES_RECEIVED_FIELD_NUMBER: _builtins.int
     FRAMES_PROCESSED_FIELD_NUMBER: _builtins.int
     FRAMES_DROPPED_FIELD_NUMBER: _builtins.int
+    FRAMES_PREDICTED_FIELD_NUMBER: _builtins.int
+    FACES_EMBEDDED_FIELD_NUMBER: _builtins.int
+    RESULTS_DROPPED_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     frames_received: _builtins.int
     """Frames that arrived."""
     frames_processed: _builtins.int
     """Frames that were looked at."""
     frames_dropped: _builtins.int
     """Frames dropped because newer ones came."""
+    frames_predicted: _builtins.int
+    """Frames answered from tracks, without a look."""
+    faces_embedded: _builtins.int
+    """Faces that were embedded."""
+    results_dropped: _builtins.int
+    """Results that slow readers lost."""
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamStatistics]:
+        """The open streams."""
+
+    @_builtins.property
+    def load(self) -> Global___LoadStatistics:
+        """How hard the box works."""
+
     def __init__(
         self,
         *,
         frames_received: _builtins.int = ...,
         frames_processed: _builtins.int = ...,
         frames_dropped: _builtins.int = ...,
+        frames_predicted: _builtins.int = ...,
+        faces_embedded: _builtins.int = ...,
+        results_dropped: _builtins.int = ...,
+        streams: _abc.Iterable[Global___StreamStatistics] | None = ...,
+        load: Global___LoadStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames_dropped", b"frames_dropped", "frames_processed", b"frames_processed", "frames_received", b"frames_received"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces_embedded", b"faces_embedded", "frames_dropped", b"frames_dropped", "frames_predicted", b"frames_predicted", "frames_processed", b"frames_processed", "frames_received", b"frames_received", "load", b"load", "results_dropped", b"results_dropped", "streams", b"streams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatisticsResponse: _TypeAlias = GetStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class StreamStatistics(_message.Message):
+    """An open stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    CAMERA_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    FRAMES_RECEIVED_FIELD_NUMBER: _builtins.int
+    FRAMES_PROCESSED_FIELD_NUMBER: _builtins.int
+    FRAMES_DROPPED_FIELD_NUMBER: _builtins.int
+    FRAMES_SKIPPED_FIELD_NUMBER: _builtins.int
+    FRAMES_PREDICTED_FIELD_NUMBER: _builtins.int
+    FRAMES_FAILED_FIELD_NUMBER: _builtins.int
+    FACES_EMBEDDED_FIELD_NUMBER: _builtins.int
+    RESULTS_DROPPED_FIELD_NUMBER: _builtins.int
+    TRACKS_FIELD_NUMBER: _builtins.int
+    LOOK_INTERVAL_FIELD_NUMBER: _builtins.int
+    MEDIAN_AGE_FIELD_NUMBER: _builtins.int
+    P99_AGE_FIELD_NUMBER: _builtins.int
+    stream_id: _builtins.str
+    """Its id."""
+    camera_id: _builtins.str
+    """The camera."""
+    zone: _builtins.str
+    """Where it looks."""
+    frames_received: _builtins.int
+    """Frames that arrived."""
+    frames_processed: _builtins.int
+    """Frames that were looked at."""
+    frames_dropped: _builtins.int
+    """Frames dropped because newer ones came."""
+    frames_skipped: _builtins.int
+    """Frames that the camera did not send for lack of credits."""
+    frames_predicted: _builtins.int
+    """Frames answered from tracks, without a look."""
+    frames_failed: _builtins.int
+    """Frames that could not be looked at."""
+    faces_embedded: _builtins.int
+    """Faces that were embedded."""
+    results_dropped: _builtins.int
+    """Results that the reader lost."""
+    tracks: _builtins.int
+    """Tracks that are followed at this moment."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was opened."""
+
+    @_builtins.property
+    def look_interval(self) -> _duration_pb2.Duration:
+        """Time between two looks, as it is now."""
+
+    @_builtins.property
+    def median_age(self) -> _duration_pb2.Duration:
+        """Median age of the last results of looks, from capture to result."""
+
+    @_builtins.property
+    def p99_age(self) -> _duration_pb2.Duration:
+        """99th percentile of the same."""
+
+    def __init__(
+        self,
+        *,
+        stream_id: _builtins.str = ...,
+        camera_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        frames_received: _builtins.int = ...,
+        frames_processed: _builtins.int = ...,
+        frames_dropped: _builtins.int = ...,
+        frames_skipped: _builtins.int = ...,
+        frames_predicted: _builtins.int = ...,
+        frames_failed: _builtins.int = ...,
+        faces_embedded: _builtins.int = ...,
+        results_dropped: _builtins.int = ...,
+        tracks: _builtins.int = ...,
+        look_interval: _duration_pb2.Duration | None = ...,
+        median_age: _duration_pb2.Duration | None = ...,
+        p99_age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["look_interval", b"look_interval", "median_age", b"median_age", "p99_age", b"p99_age", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "faces_embedded", b"faces_embedded", "frames_dropped", b"frames_dropped", "frames_failed", b"frames_failed", "frames_predicted", b"frames_predicted", "frames_processed", b"frames_processed", "frames_received", b"frames_received", "frames_skipped", b"frames_skipped", "look_interval", b"look_interval", "median_age", b"median_age", "p99_age", b"p99_age", "results_dropped", b"results_dropped", "start_time", b"start_time", "stream_id", b"stream_id", "tracks", b"tracks", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStatistics: _TypeAlias = StreamStatistics  # noqa: Y015
+
+@_typing.final
+class LoadStatistics(_message.Message):
+    """How hard the box works, and what it does about it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STEP_TIME_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """The rung of the ladder that is in force; 0 is full service."""
+    measures: _builtins.str
+    """What is done less of on this rung, in words."""
+    reason: _builtins.str
+    """Why it was taken, in words."""
+    changes: _builtins.int
+    """How often the rung was changed since the start."""
+    busy: _builtins.float
+    """Share of the time that the workers were busy lately, 0 to 1."""
+    temperature_celsius: _builtins.float
+    """Of the hottest sensor, in degrees Celsius; absent where there is none."""
+    @_builtins.property
+    def step_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken; absent if never."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        measures: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        step_time: _timestamp_pb2.Timestamp | None = ...,
+        changes: _builtins.int = ...,
+        busy: _builtins.float = ...,
+        temperature_celsius: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature_celsius", b"_temperature_celsius", "step_time", b"step_time", "temperature_celsius", b"temperature_celsius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature_celsius", b"_temperature_celsius", "busy", b"busy", "changes", b"changes", "measures", b"measures", "reason", b"reason", "step", b"step", "step_time", b"step_time", "temperature_celsius", b"temperature_celsius"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__temperature_celsius: _TypeAlias = _typing.Literal["temperature_celsius"]  # noqa: Y015
+    _WhichOneofArgType__temperature_celsius: _TypeAlias = _typing.Literal["_temperature_celsius", b"_temperature_celsius"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_celsius) -> _WhichOneofReturnType__temperature_celsius | None: ...
+
+Global___LoadStatistics: _TypeAlias = LoadStatistics  # noqa: Y015
 
 @_typing.final
 class CreateBackupRequest(_message.Message):

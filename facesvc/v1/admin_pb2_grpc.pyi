@@ -51,7 +51,7 @@ class AdminServiceStub:
     CHECK_FAILED where too few people recognise themselves, MIGRATION_RUNNING where another is under way.
     """
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]
-    """Counters since the start. Not implemented yet."""
+    """Counters since the start, of the server and of each open stream, and how it copes with load and heat."""
     CreateBackup: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateBackupRequest, _admin_pb2.CreateBackupResponse]
     """Write a backup. Not implemented yet."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]
@@ -84,7 +84,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CHECK_FAILED where too few people recognise themselves, MIGRATION_RUNNING where another is under way.
     """
     GetStatistics: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]  # type: ignore[assignment]
-    """Counters since the start. Not implemented yet."""
+    """Counters since the start, of the server and of each open stream, and how it copes with load and heat."""
     CreateBackup: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateBackupRequest, _admin_pb2.CreateBackupResponse]  # type: ignore[assignment]
     """Write a backup. Not implemented yet."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]  # type: ignore[assignment]
@@ -144,7 +144,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetStatisticsResponse, _abc.Awaitable[_admin_pb2.GetStatisticsResponse]]:
-        """Counters since the start. Not implemented yet."""
+        """Counters since the start, of the server and of each open stream, and how it copes with load and heat."""
 
     @_abc_1.abstractmethod
     def CreateBackup(

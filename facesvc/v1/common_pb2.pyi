@@ -208,6 +208,7 @@ class Quality(_message.Message):
     YAW_DEGREES_FIELD_NUMBER: _builtins.int
     PITCH_DEGREES_FIELD_NUMBER: _builtins.int
     ROLL_DEGREES_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """The whole, 0 to 1: the worst of its parts decides."""
     face_pixels: _builtins.float
@@ -222,6 +223,10 @@ class Quality(_message.Message):
     """Nod of the head downwards, in degrees, estimated from the landmarks."""
     roll_degrees: _builtins.float
     """Tilt of the head clockwise, in degrees."""
+    @_builtins.property
+    def parts(self) -> Global___QualityParts:
+        """What score is the worst of."""
+
     def __init__(
         self,
         *,
@@ -232,14 +237,53 @@ class Quality(_message.Message):
         yaw_degrees: _builtins.float = ...,
         pitch_degrees: _builtins.float = ...,
         roll_degrees: _builtins.float = ...,
+        parts: Global___QualityParts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "face_pixels", b"face_pixels", "pitch_degrees", b"pitch_degrees", "roll_degrees", b"roll_degrees", "score", b"score", "sharpness", b"sharpness", "yaw_degrees", b"yaw_degrees"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "face_pixels", b"face_pixels", "parts", b"parts", "pitch_degrees", b"pitch_degrees", "roll_degrees", b"roll_degrees", "score", b"score", "sharpness", b"sharpness", "yaw_degrees", b"yaw_degrees"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Quality: _TypeAlias = Quality  # noqa: Y015
+
+@_typing.final
+class QualityParts(_message.Message):
+    """How fit a face is in each respect: 0 (useless) to 1 (as good as makes a difference)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHARPNESS_FIELD_NUMBER: _builtins.int
+    LIGHT_FIELD_NUMBER: _builtins.int
+    POSE_FIELD_NUMBER: _builtins.int
+    DETECTION_FIELD_NUMBER: _builtins.int
+    size: _builtins.float
+    """Large enough."""
+    sharpness: _builtins.float
+    """In focus and still."""
+    light: _builtins.float
+    """Neither too dark nor too bright."""
+    pose: _builtins.float
+    """Facing the camera."""
+    detection: _builtins.float
+    """Clearly a face."""
+    def __init__(
+        self,
+        *,
+        size: _builtins.float = ...,
+        sharpness: _builtins.float = ...,
+        light: _builtins.float = ...,
+        pose: _builtins.float = ...,
+        detection: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detection", b"detection", "light", b"light", "pose", b"pose", "sharpness", b"sharpness", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualityParts: _TypeAlias = QualityParts  # noqa: Y015
 
 @_typing.final
 class Face(_message.Message):
@@ -368,6 +412,11 @@ class Decision(_message.Message):
     DECISION_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LOW_QUALITY_REASON_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
+    FRAMES_LOOKED_AT_FIELD_NUMBER: _builtins.int
+    FRAMES_AGREEING_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    LIVENESS_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Unique for ever; a ULID."""
     outcome: Global___Outcome.ValueType
@@ -380,6 +429,12 @@ class Decision(_message.Message):
     """Name of the policy."""
     low_quality_reason: _builtins.str
     """For OUTCOME_LOW_QUALITY: what is wrong, in words."""
+    frames_looked_at: _builtins.int
+    """Views of the face that this rests on: 1 for a picture, up to the policy's number of frames for a track."""
+    frames_agreeing: _builtins.int
+    """Of those, how many agree on the conclusion."""
+    settled: _builtins.bool
+    """Whether the policy has seen as many views as it asks for. An unsettled UNKNOWN may become a MATCH with the next frame."""
     @_builtins.property
     def subject(self) -> Global___Candidate:
         """The person, for OUTCOME_MATCH only."""
@@ -402,6 +457,16 @@ class Decision(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """From when on it is worth nothing, counted from the time of the picture."""
 
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How much of its life the decision has left as this is sent. A door counts it down from when it received the result,
+        by a clock that is never set, and needs no clock in common with the server.
+        """
+
+    @_builtins.property
+    def liveness(self) -> Global___Liveness:
+        """Whether this is a living face; absent where no liveness model is loaded, or it has not looked yet."""
+
     def __init__(
         self,
         *,
@@ -416,14 +481,49 @@ class Decision(_message.Message):
         decision_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         low_quality_reason: _builtins.str = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
+        frames_looked_at: _builtins.int = ...,
+        frames_agreeing: _builtins.int = ...,
+        settled: _builtins.bool = ...,
+        liveness: Global___Liveness | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "expire_time", b"expire_time", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "expire_time", b"expire_time", "liveness", b"liveness", "subject", b"subject", "valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "capture_time", b"capture_time", "decision_id", b"decision_id", "decision_time", b"decision_time", "expire_time", b"expire_time", "false_match_rate", b"false_match_rate", "low_quality_reason", b"low_quality_reason", "outcome", b"outcome", "policy", b"policy", "subject", b"subject", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "capture_time", b"capture_time", "decision_id", b"decision_id", "decision_time", b"decision_time", "expire_time", b"expire_time", "false_match_rate", b"false_match_rate", "frames_agreeing", b"frames_agreeing", "frames_looked_at", b"frames_looked_at", "liveness", b"liveness", "low_quality_reason", b"low_quality_reason", "outcome", b"outcome", "policy", b"policy", "settled", b"settled", "subject", b"subject", "threshold", b"threshold", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Liveness(_message.Message):
+    """What a liveness model made of a face. No certification is claimed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    FRAMES_LOOKED_AT_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """Mean over the views of the track, 0 (an attack) to 1 (genuine); not a probability."""
+    frames_looked_at: _builtins.int
+    """Views that it is the mean of."""
+    threshold: _builtins.float
+    """From which score on a face passes as a living one."""
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        frames_looked_at: _builtins.int = ...,
+        threshold: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames_looked_at", b"frames_looked_at", "score", b"score", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Liveness: _TypeAlias = Liveness  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):

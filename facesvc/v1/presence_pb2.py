@@ -23,40 +23,63 @@ _sym_db = _symbol_database.Default()
 
 
 from facesvc.v1 import common_pb2 as facesvc_dot_v1_dot_common__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61\x63\x65svc/v1/presence.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05match\x18\x03 \x01(\x0b\x32\x16.facesvc.v1.MatchEventH\x00\x42\t\n\x07payload\"l\n\nMatchEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.facesvc.v1.Decision\"O\n\x12WatchEventsRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\"M\n\x13WatchEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"a\n\x13ListPresenceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xbe\x01\n\x08Presence\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12/\n\x0b\x61rrive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x14ListPresenceResponse\x12\'\n\tpresences\x18\x01 \x03(\x0b\x32\x14.facesvc.v1.Presence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x11ListEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"P\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.facesvc.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb3\x01\n\x15ListAttendanceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\x81\x01\n\nAttendance\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12/\n\x0b\x61rrive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nleave_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x16ListAttendanceResponse\x12+\n\x0b\x61ttendances\x18\x01 \x03(\x0b\x32\x16.facesvc.v1.Attendance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdc\x02\n\x0fPresenceService\x12Q\n\x0cListPresence\x12\x1f.facesvc.v1.ListPresenceRequest\x1a .facesvc.v1.ListPresenceResponse\x12P\n\x0bWatchEvents\x12\x1e.facesvc.v1.WatchEventsRequest\x1a\x1f.facesvc.v1.WatchEventsResponse0\x01\x12K\n\nListEvents\x12\x1d.facesvc.v1.ListEventsRequest\x1a\x1e.facesvc.v1.ListEventsResponse\x12W\n\x0eListAttendance\x12!.facesvc.v1.ListAttendanceRequest\x1a\".facesvc.v1.ListAttendanceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61\x63\x65svc/v1/presence.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04seen\x18\x03 \x01(\x0b\x32\x15.facesvc.v1.SeenEventH\x00\x12+\n\x07\x61rrived\x18\x04 \x01(\x0b\x32\x18.facesvc.v1.ArrivedEventH\x00\x12%\n\x04left\x18\x05 \x01(\x0b\x32\x15.facesvc.v1.LeftEventH\x00\x12\x38\n\x0eunknown_person\x18\x06 \x01(\x0b\x32\x1e.facesvc.v1.UnknownPersonEventH\x00\x12\x36\n\rspoof_attempt\x18\x07 \x01(\x0b\x32\x1d.facesvc.v1.SpoofAttemptEventH\x00\x42\t\n\x07payload\"\x96\x02\n\x0c\x41rrivedEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12?\n\x0c\x65xternal_ids\x18\x06 \x03(\x0b\x32).facesvc.v1.ArrivedEvent.ExternalIdsEntry\x12/\n\x0b\x61rrive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x02\n\tLeftEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12<\n\x0c\x65xternal_ids\x18\x06 \x03(\x0b\x32&.facesvc.v1.LeftEvent.ExternalIdsEntry\x12/\n\x0b\x61rrive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nleave_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x01\n\x12UnknownPersonEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x14.facesvc.v1.Decision\"\x85\x01\n\x11SpoofAttemptEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x14.facesvc.v1.Decision\"}\n\tSeenEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.facesvc.v1.Decision\x12\x10\n\x08track_id\x18\x05 \x01(\t\"O\n\x12WatchEventsRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\"M\n\x13WatchEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"a\n\x13ListPresenceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xec\x02\n\x08Presence\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12/\n\x0b\x61rrive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.facesvc.v1.PresenceState\x12\x11\n\tcamera_id\x18\x08 \x01(\t\x12;\n\x0c\x65xternal_ids\x18\t \x03(\x0b\x32%.facesvc.v1.Presence.ExternalIdsEntry\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x14ListPresenceResponse\x12\'\n\tpresences\x18\x01 \x03(\x0b\x32\x14.facesvc.v1.Presence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd1\x01\n\x11ListEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x15\n\rcollection_id\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\x12\x12\n\nsubject_id\x18\x07 \x01(\t\"P\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.facesvc.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe8\x01\n\x15ListAttendanceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x12\n\nsubject_id\x18\x07 \x01(\t\x12\x0c\n\x04zone\x18\x08 \x01(\t\"\xee\x01\n\nAttendance\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x31\n\rfirst_in_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_out_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61te\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x33\n\x10present_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stays\x18\x07 \x01(\x05\"^\n\x16ListAttendanceResponse\x12+\n\x0b\x61ttendances\x18\x01 \x03(\x0b\x32\x16.facesvc.v1.Attendance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x80\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESENCE_STATE_SEEN\x10\x01\x12\x1a\n\x16PRESENCE_STATE_PRESENT\x10\x02\x12\x1a\n\x16PRESENCE_STATE_LEAVING\x10\x03\x32\xdc\x02\n\x0fPresenceService\x12Q\n\x0cListPresence\x12\x1f.facesvc.v1.ListPresenceRequest\x1a .facesvc.v1.ListPresenceResponse\x12P\n\x0bWatchEvents\x12\x1e.facesvc.v1.WatchEventsRequest\x1a\x1f.facesvc.v1.WatchEventsResponse0\x01\x12K\n\nListEvents\x12\x1d.facesvc.v1.ListEventsRequest\x1a\x1e.facesvc.v1.ListEventsResponse\x12W\n\x0eListAttendance\x12!.facesvc.v1.ListAttendanceRequest\x1a\".facesvc.v1.ListAttendanceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'facesvc.v1.presence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENT']._serialized_start=99
-  _globals['_EVENT']._serialized_end=224
-  _globals['_MATCHEVENT']._serialized_start=226
-  _globals['_MATCHEVENT']._serialized_end=334
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=336
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=415
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=417
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=494
-  _globals['_LISTPRESENCEREQUEST']._serialized_start=496
-  _globals['_LISTPRESENCEREQUEST']._serialized_end=593
-  _globals['_PRESENCE']._serialized_start=596
-  _globals['_PRESENCE']._serialized_end=786
-  _globals['_LISTPRESENCERESPONSE']._serialized_start=788
-  _globals['_LISTPRESENCERESPONSE']._serialized_end=876
-  _globals['_LISTEVENTSREQUEST']._serialized_start=879
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1031
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1033
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1113
-  _globals['_LISTATTENDANCEREQUEST']._serialized_start=1116
-  _globals['_LISTATTENDANCEREQUEST']._serialized_end=1295
-  _globals['_ATTENDANCE']._serialized_start=1298
-  _globals['_ATTENDANCE']._serialized_end=1427
-  _globals['_LISTATTENDANCERESPONSE']._serialized_start=1429
-  _globals['_LISTATTENDANCERESPONSE']._serialized_end=1523
-  _globals['_PRESENCESERVICE']._serialized_start=1526
-  _globals['_PRESENCESERVICE']._serialized_end=1874
+  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._loaded_options = None
+  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_options = b'8\001'
+  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._loaded_options = None
+  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_options = b'8\001'
+  _globals['_PRESENCE_EXTERNALIDSENTRY']._loaded_options = None
+  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_options = b'8\001'
+  _globals['_PRESENCESTATE']._serialized_start=3042
+  _globals['_PRESENCESTATE']._serialized_end=3170
+  _globals['_EVENT']._serialized_start=132
+  _globals['_EVENT']._serialized_end=453
+  _globals['_ARRIVEDEVENT']._serialized_start=456
+  _globals['_ARRIVEDEVENT']._serialized_end=734
+  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_start=684
+  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_end=734
+  _globals['_LEFTEVENT']._serialized_start=737
+  _globals['_LEFTEVENT']._serialized_end=1057
+  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_start=684
+  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_end=734
+  _globals['_UNKNOWNPERSONEVENT']._serialized_start=1060
+  _globals['_UNKNOWNPERSONEVENT']._serialized_end=1194
+  _globals['_SPOOFATTEMPTEVENT']._serialized_start=1197
+  _globals['_SPOOFATTEMPTEVENT']._serialized_end=1330
+  _globals['_SEENEVENT']._serialized_start=1332
+  _globals['_SEENEVENT']._serialized_end=1457
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1459
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1538
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1540
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1617
+  _globals['_LISTPRESENCEREQUEST']._serialized_start=1619
+  _globals['_LISTPRESENCEREQUEST']._serialized_end=1716
+  _globals['_PRESENCE']._serialized_start=1719
+  _globals['_PRESENCE']._serialized_end=2083
+  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_start=684
+  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_end=734
+  _globals['_LISTPRESENCERESPONSE']._serialized_start=2085
+  _globals['_LISTPRESENCERESPONSE']._serialized_end=2173
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2176
+  _globals['_LISTEVENTSREQUEST']._serialized_end=2385
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=2387
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2467
+  _globals['_LISTATTENDANCEREQUEST']._serialized_start=2470
+  _globals['_LISTATTENDANCEREQUEST']._serialized_end=2702
+  _globals['_ATTENDANCE']._serialized_start=2705
+  _globals['_ATTENDANCE']._serialized_end=2943
+  _globals['_LISTATTENDANCERESPONSE']._serialized_start=2945
+  _globals['_LISTATTENDANCERESPONSE']._serialized_end=3039
+  _globals['_PRESENCESERVICE']._serialized_start=3173
+  _globals['_PRESENCESERVICE']._serialized_end=3521
 # @@protoc_insertion_point(module_scope)

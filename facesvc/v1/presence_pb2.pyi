@@ -6,9 +6,11 @@ Who is where, and what happened."""
 from collections import abc as _abc
 from facesvc.v1 import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _PresenceState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PresenceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PresenceState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRESENCE_STATE_UNSPECIFIED: _PresenceState.ValueType  # 0
+    """Never sent."""
+    PRESENCE_STATE_SEEN: _PresenceState.ValueType  # 1
+    """Seen, but not for long enough to have arrived."""
+    PRESENCE_STATE_PRESENT: _PresenceState.ValueType  # 2
+    """There."""
+    PRESENCE_STATE_LEAVING: _PresenceState.ValueType  # 3
+    """Out of view, but not for long enough to have left."""
+
+class PresenceState(_PresenceState, metaclass=_PresenceStateEnumTypeWrapper):
+    """How somebody's presence stands. Debounced: a face seen once is no arrival, one that is hidden for a moment no leaving."""
+
+PRESENCE_STATE_UNSPECIFIED: PresenceState.ValueType  # 0
+"""Never sent."""
+PRESENCE_STATE_SEEN: PresenceState.ValueType  # 1
+"""Seen, but not for long enough to have arrived."""
+PRESENCE_STATE_PRESENT: PresenceState.ValueType  # 2
+"""There."""
+PRESENCE_STATE_LEAVING: PresenceState.ValueType  # 3
+"""Out of view, but not for long enough to have left."""
+Global___PresenceState: _TypeAlias = PresenceState  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     """Something that happened."""
@@ -28,7 +58,11 @@ class Event(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
-    MATCH_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    ARRIVED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_PERSON_FIELD_NUMBER: _builtins.int
+    SPOOF_ATTEMPT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique; a ULID."""
     @_builtins.property
@@ -36,28 +70,274 @@ class Event(_message.Message):
         """When it happened."""
 
     @_builtins.property
-    def match(self) -> Global___MatchEvent:
-        """Somebody was recognised."""
+    def seen(self) -> Global___SeenEvent:
+        """Somebody was recognised by a camera."""
+
+    @_builtins.property
+    def arrived(self) -> Global___ArrivedEvent:
+        """Somebody is present in a zone who was not."""
+
+    @_builtins.property
+    def left(self) -> Global___LeftEvent:
+        """Somebody is no longer present in a zone."""
+
+    @_builtins.property
+    def unknown_person(self) -> Global___UnknownPersonEvent:
+        """Somebody whom nobody enrolled is before a camera."""
+
+    @_builtins.property
+    def spoof_attempt(self) -> Global___SpoofAttemptEvent:
+        """A face is before a camera that is not a living one."""
 
     def __init__(
         self,
         *,
         event_id: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
-        match: Global___MatchEvent | None = ...,
+        seen: Global___SeenEvent | None = ...,
+        arrived: Global___ArrivedEvent | None = ...,
+        left: Global___LeftEvent | None = ...,
+        unknown_person: Global___UnknownPersonEvent | None = ...,
+        spoof_attempt: Global___SpoofAttemptEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "match", b"match", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "event_time", b"event_time", "left", b"left", "payload", b"payload", "seen", b"seen", "spoof_attempt", b"spoof_attempt", "unknown_person", b"unknown_person"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "event_time", b"event_time", "match", b"match", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "event_id", b"event_id", "event_time", b"event_time", "left", b"left", "payload", b"payload", "seen", b"seen", "spoof_attempt", b"spoof_attempt", "unknown_person", b"unknown_person"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["match"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["seen", "arrived", "left", "unknown_person", "spoof_attempt"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
-class MatchEvent(_message.Message):
+class ArrivedEvent(_message.Message):
+    """Somebody is present in a zone: seen often enough, for long enough, or by an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExternalIdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CAMERA_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    ARRIVE_TIME_FIELD_NUMBER: _builtins.int
+    camera_id: _builtins.str
+    """The camera that saw it."""
+    zone: _builtins.str
+    """The zone."""
+    collection_id: _builtins.str
+    """The gallery."""
+    subject_id: _builtins.str
+    """The person."""
+    display_name: _builtins.str
+    """Name for people to read, as it was then."""
+    @_builtins.property
+    def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Ids of the person in other systems, as they were then."""
+
+    @_builtins.property
+    def arrive_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were first seen, this time."""
+
+    def __init__(
+        self,
+        *,
+        camera_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        external_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        arrive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "camera_id", b"camera_id", "collection_id", b"collection_id", "display_name", b"display_name", "external_ids", b"external_ids", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArrivedEvent: _TypeAlias = ArrivedEvent  # noqa: Y015
+
+@_typing.final
+class LeftEvent(_message.Message):
+    """Somebody is no longer present in a zone: not seen for long enough, or seen by an exit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExternalIdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CAMERA_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    ARRIVE_TIME_FIELD_NUMBER: _builtins.int
+    LEAVE_TIME_FIELD_NUMBER: _builtins.int
+    camera_id: _builtins.str
+    """The camera that saw them last."""
+    zone: _builtins.str
+    """The zone."""
+    collection_id: _builtins.str
+    """The gallery."""
+    subject_id: _builtins.str
+    """The person."""
+    display_name: _builtins.str
+    """Name for people to read, as it was then."""
+    @_builtins.property
+    def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Ids of the person in other systems, as they were then."""
+
+    @_builtins.property
+    def arrive_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were first seen, this time."""
+
+    @_builtins.property
+    def leave_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were last seen."""
+
+    def __init__(
+        self,
+        *,
+        camera_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        external_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        arrive_time: _timestamp_pb2.Timestamp | None = ...,
+        leave_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "leave_time", b"leave_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "camera_id", b"camera_id", "collection_id", b"collection_id", "display_name", b"display_name", "external_ids", b"external_ids", "leave_time", b"leave_time", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftEvent: _TypeAlias = LeftEvent  # noqa: Y015
+
+@_typing.final
+class UnknownPersonEvent(_message.Message):
+    """Somebody unknown: once for a track, when the policy has settled that it is nobody who is enrolled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    TRACK_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    camera_id: _builtins.str
+    """The camera."""
+    zone: _builtins.str
+    """Where it looks."""
+    collection_id: _builtins.str
+    """The gallery."""
+    track_id: _builtins.str
+    """The track."""
+    @_builtins.property
+    def decision(self) -> _common_pb2.Decision:
+        """What was concluded."""
+
+    def __init__(
+        self,
+        *,
+        camera_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        collection_id: _builtins.str = ...,
+        track_id: _builtins.str = ...,
+        decision: _common_pb2.Decision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "decision", b"decision", "track_id", b"track_id", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnknownPersonEvent: _TypeAlias = UnknownPersonEvent  # noqa: Y015
+
+@_typing.final
+class SpoofAttemptEvent(_message.Message):
+    """Not a living face: once for a track."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAMERA_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    TRACK_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    camera_id: _builtins.str
+    """The camera."""
+    zone: _builtins.str
+    """Where it looks."""
+    collection_id: _builtins.str
+    """The gallery."""
+    track_id: _builtins.str
+    """The track."""
+    @_builtins.property
+    def decision(self) -> _common_pb2.Decision:
+        """What was concluded; it names nobody."""
+
+    def __init__(
+        self,
+        *,
+        camera_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        collection_id: _builtins.str = ...,
+        track_id: _builtins.str = ...,
+        decision: _common_pb2.Decision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "decision", b"decision", "track_id", b"track_id", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpoofAttemptEvent: _TypeAlias = SpoofAttemptEvent  # noqa: Y015
+
+@_typing.final
+class SeenEvent(_message.Message):
     """Somebody was recognised: once when they come into view of a camera, and again only after they were out of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -66,12 +346,15 @@ class MatchEvent(_message.Message):
     ZONE_FIELD_NUMBER: _builtins.int
     COLLECTION_ID_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    TRACK_ID_FIELD_NUMBER: _builtins.int
     camera_id: _builtins.str
     """The camera."""
     zone: _builtins.str
     """Where it looks."""
     collection_id: _builtins.str
     """The gallery."""
+    track_id: _builtins.str
+    """The track."""
     @_builtins.property
     def decision(self) -> _common_pb2.Decision:
         """What was concluded, with the person and how long it holds."""
@@ -83,14 +366,15 @@ class MatchEvent(_message.Message):
         zone: _builtins.str = ...,
         collection_id: _builtins.str = ...,
         decision: _common_pb2.Decision | None = ...,
+        track_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "decision", b"decision", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "decision", b"decision", "track_id", b"track_id", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MatchEvent: _TypeAlias = MatchEvent  # noqa: Y015
+Global___SeenEvent: _TypeAlias = SeenEvent  # noqa: Y015
 
 @_typing.final
 class WatchEventsRequest(_message.Message):
@@ -194,12 +478,35 @@ class Presence(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ExternalIdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     COLLECTION_ID_FIELD_NUMBER: _builtins.int
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     ZONE_FIELD_NUMBER: _builtins.int
     ARRIVE_TIME_FIELD_NUMBER: _builtins.int
     LAST_SEEN_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAMERA_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """The gallery."""
     subject_id: _builtins.str
@@ -208,6 +515,10 @@ class Presence(_message.Message):
     """Name for people to read."""
     zone: _builtins.str
     """Where."""
+    state: Global___PresenceState.ValueType
+    """How it stands."""
+    camera_id: _builtins.str
+    """The camera that saw them last."""
     @_builtins.property
     def arrive_time(self) -> _timestamp_pb2.Timestamp:
         """Seen first, this time."""
@@ -215,6 +526,10 @@ class Presence(_message.Message):
     @_builtins.property
     def last_seen_time(self) -> _timestamp_pb2.Timestamp:
         """Seen last."""
+
+    @_builtins.property
+    def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Ids of the person in other systems."""
 
     def __init__(
         self,
@@ -225,10 +540,13 @@ class Presence(_message.Message):
         zone: _builtins.str = ...,
         arrive_time: _timestamp_pb2.Timestamp | None = ...,
         last_seen_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___PresenceState.ValueType = ...,
+        camera_id: _builtins.str = ...,
+        external_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "collection_id", b"collection_id", "display_name", b"display_name", "last_seen_time", b"last_seen_time", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "camera_id", b"camera_id", "collection_id", b"collection_id", "display_name", b"display_name", "external_ids", b"external_ids", "last_seen_time", b"last_seen_time", "state", b"state", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,10 +590,19 @@ class ListEventsRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Up to 1000; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    collection_id: _builtins.str
+    """Only this gallery; empty means all."""
+    zone: _builtins.str
+    """Only this zone; empty means all."""
+    subject_id: _builtins.str
+    """Only about this person; empty means all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From then on."""
@@ -291,10 +618,13 @@ class ListEventsRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        collection_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,12 +669,21 @@ class ListAttendanceRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """Only this gallery; empty means "default"."""
     page_size: _builtins.int
     """Up to 1000; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before."""
+    time_zone: _builtins.str
+    """Where a day begins and ends: a name of the IANA time zone database, such as "Europe/Berlin"; empty means the server's."""
+    subject_id: _builtins.str
+    """Only this person; empty means all."""
+    zone: _builtins.str
+    """Only this zone; empty means all together, where somebody in two zones at once is counted once."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From then on."""
@@ -361,10 +700,13 @@ class ListAttendanceRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "subject_id", b"subject_id", "time_zone", b"time_zone", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,33 +714,51 @@ Global___ListAttendanceRequest: _TypeAlias = ListAttendanceRequest  # noqa: Y015
 
 @_typing.final
 class Attendance(_message.Message):
-    """One stay of one person."""
+    """One person on one day."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
-    ARRIVE_TIME_FIELD_NUMBER: _builtins.int
-    LEAVE_TIME_FIELD_NUMBER: _builtins.int
+    FIRST_IN_TIME_FIELD_NUMBER: _builtins.int
+    LAST_OUT_TIME_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    PRESENT_DURATION_FIELD_NUMBER: _builtins.int
+    STAYS_FIELD_NUMBER: _builtins.int
     subject_id: _builtins.str
     """The person."""
+    date: _builtins.str
+    """The day, as 2026-11-21, in the time zone asked for. A stay over midnight belongs to both days, each with its part."""
+    display_name: _builtins.str
+    """Name for people to read, as it was last."""
+    stays: _builtins.int
+    """Stays that the day is made of."""
     @_builtins.property
-    def arrive_time(self) -> _timestamp_pb2.Timestamp:
-        """Came."""
+    def first_in_time(self) -> _timestamp_pb2.Timestamp:
+        """First in."""
 
     @_builtins.property
-    def leave_time(self) -> _timestamp_pb2.Timestamp:
-        """Left; absent while present."""
+    def last_out_time(self) -> _timestamp_pb2.Timestamp:
+        """Last out; absent while present."""
+
+    @_builtins.property
+    def present_duration(self) -> _duration_pb2.Duration:
+        """Time present, without the gaps; up to now while present."""
 
     def __init__(
         self,
         *,
         subject_id: _builtins.str = ...,
-        arrive_time: _timestamp_pb2.Timestamp | None = ...,
-        leave_time: _timestamp_pb2.Timestamp | None = ...,
+        first_in_time: _timestamp_pb2.Timestamp | None = ...,
+        last_out_time: _timestamp_pb2.Timestamp | None = ...,
+        date: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        present_duration: _duration_pb2.Duration | None = ...,
+        stays: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "leave_time", b"leave_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_in_time", b"first_in_time", "last_out_time", b"last_out_time", "present_duration", b"present_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "leave_time", b"leave_time", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "display_name", b"display_name", "first_in_time", b"first_in_time", "last_out_time", b"last_out_time", "present_duration", b"present_duration", "stays", b"stays", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -406,7 +766,7 @@ Global___Attendance: _TypeAlias = Attendance  # noqa: Y015
 
 @_typing.final
 class ListAttendanceResponse(_message.Message):
-    """A page of stays."""
+    """A page of days."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -416,7 +776,7 @@ class ListAttendanceResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def attendances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attendance]:
-        """In order of arrival."""
+        """In order of date, then subject_id."""
 
     def __init__(
         self,

@@ -62,29 +62,30 @@ class PresenceServiceServicer:
     """
 
     def ListPresence(self, request, context):
-        """Who is where now. Not implemented yet.
+        """Who is where now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Events as they happen, until the caller leaves. A reader that falls too far behind gets OUT_OF_RANGE, reason
-        EVENTS_MISSED, and may start again without a token.
+        """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
+        reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
+        the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Events of the past. Not implemented yet.
+        """Events of the past, as far as they are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAttendance(self, request, context):
-        """Hours of presence a day. Not implemented yet.
+        """For each day and person: first in, last out, and how long they were there in between.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

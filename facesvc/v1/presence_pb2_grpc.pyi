@@ -34,15 +34,16 @@ class PresenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PresenceServiceAsyncStub: ...
     ListPresence: _grpc.UnaryUnaryMultiCallable[_presence_pb2.ListPresenceRequest, _presence_pb2.ListPresenceResponse]
-    """Who is where now. Not implemented yet."""
+    """Who is where now."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_presence_pb2.WatchEventsRequest, _presence_pb2.WatchEventsResponse]
-    """Events as they happen, until the caller leaves. A reader that falls too far behind gets OUT_OF_RANGE, reason
-    EVENTS_MISSED, and may start again without a token.
+    """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
+    reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
+    the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_presence_pb2.ListEventsRequest, _presence_pb2.ListEventsResponse]
-    """Events of the past. Not implemented yet."""
+    """Events of the past, as far as they are kept."""
     ListAttendance: _grpc.UnaryUnaryMultiCallable[_presence_pb2.ListAttendanceRequest, _presence_pb2.ListAttendanceResponse]
-    """Hours of presence a day. Not implemented yet."""
+    """For each day and person: first in, last out, and how long they were there in between."""
 
 @_typing.type_check_only
 class PresenceServiceAsyncStub(PresenceServiceStub):
@@ -50,15 +51,16 @@ class PresenceServiceAsyncStub(PresenceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPresence: _aio.UnaryUnaryMultiCallable[_presence_pb2.ListPresenceRequest, _presence_pb2.ListPresenceResponse]  # type: ignore[assignment]
-    """Who is where now. Not implemented yet."""
+    """Who is where now."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_presence_pb2.WatchEventsRequest, _presence_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Events as they happen, until the caller leaves. A reader that falls too far behind gets OUT_OF_RANGE, reason
-    EVENTS_MISSED, and may start again without a token.
+    """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
+    reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
+    the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_presence_pb2.ListEventsRequest, _presence_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Events of the past. Not implemented yet."""
+    """Events of the past, as far as they are kept."""
     ListAttendance: _aio.UnaryUnaryMultiCallable[_presence_pb2.ListAttendanceRequest, _presence_pb2.ListAttendanceResponse]  # type: ignore[assignment]
-    """Hours of presence a day. Not implemented yet."""
+    """For each day and person: first in, last out, and how long they were there in between."""
 
 class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Presence and events, for dashboards and doors."""
@@ -69,7 +71,7 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_pb2.ListPresenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_presence_pb2.ListPresenceResponse, _abc.Awaitable[_presence_pb2.ListPresenceResponse]]:
-        """Who is where now. Not implemented yet."""
+        """Who is where now."""
 
     @_abc_1.abstractmethod
     def WatchEvents(
@@ -77,8 +79,9 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_presence_pb2.WatchEventsResponse], _abc.AsyncIterator[_presence_pb2.WatchEventsResponse]]:
-        """Events as they happen, until the caller leaves. A reader that falls too far behind gets OUT_OF_RANGE, reason
-        EVENTS_MISSED, and may start again without a token.
+        """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
+        reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
+        the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
         """
 
     @_abc_1.abstractmethod
@@ -87,7 +90,7 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_presence_pb2.ListEventsResponse, _abc.Awaitable[_presence_pb2.ListEventsResponse]]:
-        """Events of the past. Not implemented yet."""
+        """Events of the past, as far as they are kept."""
 
     @_abc_1.abstractmethod
     def ListAttendance(
@@ -95,6 +98,6 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_pb2.ListAttendanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_presence_pb2.ListAttendanceResponse, _abc.Awaitable[_presence_pb2.ListAttendanceResponse]]:
-        """Hours of presence a day. Not implemented yet."""
+        """For each day and person: first in, last out, and how long they were there in between."""
 
 def add_PresenceServiceServicer_to_server(servicer: PresenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

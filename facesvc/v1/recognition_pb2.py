@@ -23,52 +23,67 @@ _sym_db = _symbol_database.Default()
 
 
 from facesvc.v1 import common_pb2 as facesvc_dot_v1_dot_common__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x61\x63\x65svc/v1/recognition.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x10\x44\x65tectionOptions\x12\x1b\n\x13minimum_face_pixels\x18\x01 \x01(\x02\x12\x1d\n\x15minimum_face_fraction\x18\x02 \x01(\x02\x12\x11\n\tmax_faces\x18\x03 \x01(\x05\"`\n\rDetectRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"\xaa\x01\n\x0e\x44\x65tectResponse\x12\x1f\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x10.facesvc.v1.Face\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x06 \x01(\x02\"_\n\x0c\x45mbedRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"A\n\x0c\x45mbeddedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x11\n\tembedding\x18\x02 \x03(\x02\"\xae\x01\n\rEmbedResponse\x12\'\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x18.facesvc.v1.EmbeddedFace\x12\x1a\n\x12\x65mbedding_contract\x18\x02 \x01(\t\x12\x15\n\rfaces_omitted\x18\x03 \x01(\x05\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x05 \x01(\x02\"\x97\x01\n\x0e\x43ompareRequest\x12$\n\treference\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12 \n\x05image\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\x12\x0e\n\x06policy\x18\x04 \x01(\t\"i\n\x0c\x43omparedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x10\n\x08\x64istance\x18\x03 \x01(\x02\x12\x13\n\x0bsame_person\x18\x04 \x01(\x08\"\xad\x01\n\x0f\x43ompareResponse\x12(\n\x0ereference_face\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x03(\x0b\x32\x18.facesvc.v1.ComparedFace\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\x12\x1a\n\x12\x65mbedding_contract\x18\x05 \x01(\t\"\x9f\x01\n\rSearchRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x16\n\x0emax_candidates\x18\x04 \x01(\x05\x12-\n\x07options\x18\x05 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"X\n\x0eRecognizedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x14.facesvc.v1.Decision\"\xd0\x01\n\x0eSearchResponse\x12)\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x06 \x01(\x02\x12\x1a\n\x12\x65mbedding_contract\x18\x07 \x01(\t\"o\n\x10RecognizeRequest\x12,\n\x07opening\x18\x01 \x01(\x0b\x32\x19.facesvc.v1.StreamOpeningH\x00\x12\"\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.FrameH\x00\x42\t\n\x07message\"\x9e\x01\n\rStreamOpening\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x16\n\x0emax_candidates\x18\x05 \x01(\x05\x12-\n\x07options\x18\x06 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"m\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05image\x18\x03 \x01(\x0b\x32\x11.facesvc.v1.Image\"u\n\x11RecognizeResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.facesvc.v1.StreamOpenedH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.facesvc.v1.FrameResultH\x00\x42\t\n\x07message\"\xa6\x01\n\x0cStreamOpened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\x12*\n\"false_positive_identification_rate\x18\x05 \x01(\x01\x12\x1a\n\x12\x65mbedding_contract\x18\x06 \x01(\t\"\x82\x03\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdecision_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x66\x61\x63\x65s\x18\x04 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\x15\n\rfaces_omitted\x18\x05 \x01(\x05\x12\x16\n\x0e\x66rames_dropped\x18\x06 \x01(\x03\x12$\n\x07timings\x18\x07 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.facesvc.v1.ItemError\x12\r\n\x05width\x18\t \x01(\x05\x12\x0e\n\x06height\x18\n \x01(\x05\x12\x1b\n\x13minimum_face_pixels\x18\x0b \x01(\x02\x12\x1a\n\x12\x65mbedding_contract\x18\x0c \x01(\t2\xe6\x02\n\x12RecognitionService\x12?\n\x06\x44\x65tect\x12\x19.facesvc.v1.DetectRequest\x1a\x1a.facesvc.v1.DetectResponse\x12<\n\x05\x45mbed\x12\x18.facesvc.v1.EmbedRequest\x1a\x19.facesvc.v1.EmbedResponse\x12\x42\n\x07\x43ompare\x12\x1a.facesvc.v1.CompareRequest\x1a\x1b.facesvc.v1.CompareResponse\x12?\n\x06Search\x12\x19.facesvc.v1.SearchRequest\x1a\x1a.facesvc.v1.SearchResponse\x12L\n\tRecognize\x12\x1c.facesvc.v1.RecognizeRequest\x1a\x1d.facesvc.v1.RecognizeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x61\x63\x65svc/v1/recognition.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n\x10\x44\x65tectionOptions\x12\x1b\n\x13minimum_face_pixels\x18\x01 \x01(\x02\x12\x1d\n\x15minimum_face_fraction\x18\x02 \x01(\x02\x12\x11\n\tmax_faces\x18\x03 \x01(\x05\"`\n\rDetectRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"\xaa\x01\n\x0e\x44\x65tectResponse\x12\x1f\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x10.facesvc.v1.Face\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x06 \x01(\x02\"_\n\x0c\x45mbedRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"A\n\x0c\x45mbeddedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x11\n\tembedding\x18\x02 \x03(\x02\"\xae\x01\n\rEmbedResponse\x12\'\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x18.facesvc.v1.EmbeddedFace\x12\x1a\n\x12\x65mbedding_contract\x18\x02 \x01(\t\x12\x15\n\rfaces_omitted\x18\x03 \x01(\x05\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x05 \x01(\x02\"\x97\x01\n\x0e\x43ompareRequest\x12$\n\treference\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12 \n\x05image\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.Image\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\x12\x0e\n\x06policy\x18\x04 \x01(\t\"i\n\x0c\x43omparedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x10\n\x08\x64istance\x18\x03 \x01(\x02\x12\x13\n\x0bsame_person\x18\x04 \x01(\x08\"\xad\x01\n\x0f\x43ompareResponse\x12(\n\x0ereference_face\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x03(\x0b\x32\x18.facesvc.v1.ComparedFace\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\x12\x1a\n\x12\x65mbedding_contract\x18\x05 \x01(\t\"\x9f\x01\n\rSearchRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Image\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x16\n\x0emax_candidates\x18\x04 \x01(\x05\x12-\n\x07options\x18\x05 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\"z\n\x0eRecognizedFace\x12\x1e\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x10.facesvc.v1.Face\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x14.facesvc.v1.Decision\x12 \n\x05track\x18\x03 \x01(\x0b\x32\x11.facesvc.v1.Track\"\x84\x01\n\x05Track\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpredicted\x18\x03 \x01(\x08\x12\x12\n\nvelocity_x\x18\x04 \x01(\x02\x12\x12\n\nvelocity_y\x18\x05 \x01(\x02\"\xd0\x01\n\x0eSearchResponse\x12)\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x15\n\rfaces_omitted\x18\x04 \x01(\x05\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12\x1b\n\x13minimum_face_pixels\x18\x06 \x01(\x02\x12\x1a\n\x12\x65mbedding_contract\x18\x07 \x01(\t\"\xa2\x01\n\x10RecognizeRequest\x12,\n\x07opening\x18\x01 \x01(\x0b\x32\x19.facesvc.v1.StreamOpeningH\x00\x12\"\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x11.facesvc.v1.FrameH\x00\x12\x31\n\tchallenge\x18\x03 \x01(\x0b\x32\x1c.facesvc.v1.ChallengeRequestH\x00\x42\t\n\x07message\"b\n\x10\x43hallengeRequest\x12\x10\n\x08track_id\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x01(\x05\x12-\n\ntime_limit\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8b\x02\n\x11\x43hallengeProgress\x12\x14\n\x0c\x63hallenge_id\x18\x01 \x01(\t\x12\x10\n\x08track_id\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.facesvc.v1.ChallengeState\x12+\n\x06prompt\x18\x04 \x01(\x0e\x32\x1b.facesvc.v1.ChallengePrompt\x12\x12\n\nsteps_done\x18\x05 \x01(\x05\x12\x13\n\x0bsteps_total\x18\x06 \x01(\x05\x12,\n\ttime_left\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x0f\n\x07message\x18\t \x01(\t\"\xf8\x01\n\rStreamOpening\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x16\n\x0emax_candidates\x18\x05 \x01(\x05\x12-\n\x07options\x18\x06 \x01(\x0b\x32\x1c.facesvc.v1.DetectionOptions\x12.\n\tdirection\x18\x07 \x01(\x0e\x32\x1b.facesvc.v1.CameraDirection\x12\x13\n\x0bpredictions\x18\x08 \x01(\x08\x12\x13\n\x0b\x65very_frame\x18\t \x01(\x08\"\x85\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05image\x18\x03 \x01(\x0b\x32\x11.facesvc.v1.Image\x12\x16\n\x0e\x66rames_skipped\x18\x04 \x01(\x05\"\x19\n\x07\x43redits\x12\x0e\n\x06\x66rames\x18\x01 \x01(\x05\"\xd1\x01\n\x11RecognizeResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.facesvc.v1.StreamOpenedH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.facesvc.v1.FrameResultH\x00\x12&\n\x07\x63redits\x18\x03 \x01(\x0b\x32\x13.facesvc.v1.CreditsH\x00\x12\x32\n\tchallenge\x18\x04 \x01(\x0b\x32\x1d.facesvc.v1.ChallengeProgressH\x00\x42\t\n\x07message\"\xcc\x01\n\x0cStreamOpened\x12\x11\n\tstream_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x18\n\x10\x66\x61lse_match_rate\x18\x04 \x01(\x01\x12*\n\"false_positive_identification_rate\x18\x05 \x01(\x01\x12\x1a\n\x12\x65mbedding_contract\x18\x06 \x01(\t\x12$\n\x07\x63redits\x18\x07 \x01(\x0b\x32\x13.facesvc.v1.Credits\"\xec\x03\n\x0b\x46rameResult\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x30\n\x0c\x63\x61pture_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdecision_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x66\x61\x63\x65s\x18\x04 \x03(\x0b\x32\x1a.facesvc.v1.RecognizedFace\x12\x15\n\rfaces_omitted\x18\x05 \x01(\x05\x12\x16\n\x0e\x66rames_dropped\x18\x06 \x01(\x03\x12$\n\x07timings\x18\x07 \x01(\x0b\x32\x13.facesvc.v1.Timings\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.facesvc.v1.ItemError\x12\r\n\x05width\x18\t \x01(\x05\x12\x0e\n\x06height\x18\n \x01(\x05\x12\x1b\n\x13minimum_face_pixels\x18\x0b \x01(\x02\x12\x1a\n\x12\x65mbedding_contract\x18\x0c \x01(\t\x12\x11\n\tpredicted\x18\r \x01(\x08\x12\x17\n\x0fresults_dropped\x18\x0e \x01(\x03\x12$\n\x07\x63redits\x18\x0f \x01(\x0b\x32\x13.facesvc.v1.Credits\x12\x16\n\x0e\x66\x61\x63\x65s_embedded\x18\x10 \x01(\x05*\x87\x01\n\x0f\x43\x61meraDirection\x12 \n\x1c\x43\x41MERA_DIRECTION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41MERA_DIRECTION_INSIDE\x10\x01\x12\x1a\n\x16\x43\x41MERA_DIRECTION_ENTRY\x10\x02\x12\x19\n\x15\x43\x41MERA_DIRECTION_EXIT\x10\x03*\xba\x01\n\x0f\x43hallengePrompt\x12 \n\x1c\x43HALLENGE_PROMPT_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43HALLENGE_PROMPT_TURN_LEFT\x10\x01\x12\x1f\n\x1b\x43HALLENGE_PROMPT_TURN_RIGHT\x10\x02\x12 \n\x1c\x43HALLENGE_PROMPT_COME_CLOSER\x10\x03\x12\"\n\x1e\x43HALLENGE_PROMPT_LOOK_STRAIGHT\x10\x04*\x86\x01\n\x0e\x43hallengeState\x12\x1f\n\x1b\x43HALLENGE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43HALLENGE_STATE_RUNNING\x10\x01\x12\x1a\n\x16\x43HALLENGE_STATE_PASSED\x10\x02\x12\x1a\n\x16\x43HALLENGE_STATE_FAILED\x10\x03\x32\xe6\x02\n\x12RecognitionService\x12?\n\x06\x44\x65tect\x12\x19.facesvc.v1.DetectRequest\x1a\x1a.facesvc.v1.DetectResponse\x12<\n\x05\x45mbed\x12\x18.facesvc.v1.EmbedRequest\x1a\x19.facesvc.v1.EmbedResponse\x12\x42\n\x07\x43ompare\x12\x1a.facesvc.v1.CompareRequest\x1a\x1b.facesvc.v1.CompareResponse\x12?\n\x06Search\x12\x19.facesvc.v1.SearchRequest\x1a\x1a.facesvc.v1.SearchResponse\x12L\n\tRecognize\x12\x1c.facesvc.v1.RecognizeRequest\x1a\x1d.facesvc.v1.RecognizeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'facesvc.v1.recognition_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DETECTIONOPTIONS']._serialized_start=102
-  _globals['_DETECTIONOPTIONS']._serialized_end=199
-  _globals['_DETECTREQUEST']._serialized_start=201
-  _globals['_DETECTREQUEST']._serialized_end=297
-  _globals['_DETECTRESPONSE']._serialized_start=300
-  _globals['_DETECTRESPONSE']._serialized_end=470
-  _globals['_EMBEDREQUEST']._serialized_start=472
-  _globals['_EMBEDREQUEST']._serialized_end=567
-  _globals['_EMBEDDEDFACE']._serialized_start=569
-  _globals['_EMBEDDEDFACE']._serialized_end=634
-  _globals['_EMBEDRESPONSE']._serialized_start=637
-  _globals['_EMBEDRESPONSE']._serialized_end=811
-  _globals['_COMPAREREQUEST']._serialized_start=814
-  _globals['_COMPAREREQUEST']._serialized_end=965
-  _globals['_COMPAREDFACE']._serialized_start=967
-  _globals['_COMPAREDFACE']._serialized_end=1072
-  _globals['_COMPARERESPONSE']._serialized_start=1075
-  _globals['_COMPARERESPONSE']._serialized_end=1248
-  _globals['_SEARCHREQUEST']._serialized_start=1251
-  _globals['_SEARCHREQUEST']._serialized_end=1410
-  _globals['_RECOGNIZEDFACE']._serialized_start=1412
-  _globals['_RECOGNIZEDFACE']._serialized_end=1500
-  _globals['_SEARCHRESPONSE']._serialized_start=1503
-  _globals['_SEARCHRESPONSE']._serialized_end=1711
-  _globals['_RECOGNIZEREQUEST']._serialized_start=1713
-  _globals['_RECOGNIZEREQUEST']._serialized_end=1824
-  _globals['_STREAMOPENING']._serialized_start=1827
-  _globals['_STREAMOPENING']._serialized_end=1985
-  _globals['_FRAME']._serialized_start=1987
-  _globals['_FRAME']._serialized_end=2096
-  _globals['_RECOGNIZERESPONSE']._serialized_start=2098
-  _globals['_RECOGNIZERESPONSE']._serialized_end=2215
-  _globals['_STREAMOPENED']._serialized_start=2218
-  _globals['_STREAMOPENED']._serialized_end=2384
-  _globals['_FRAMERESULT']._serialized_start=2387
-  _globals['_FRAMERESULT']._serialized_end=2773
-  _globals['_RECOGNITIONSERVICE']._serialized_start=2776
-  _globals['_RECOGNITIONSERVICE']._serialized_end=3134
+  _globals['_CAMERADIRECTION']._serialized_start=3778
+  _globals['_CAMERADIRECTION']._serialized_end=3913
+  _globals['_CHALLENGEPROMPT']._serialized_start=3916
+  _globals['_CHALLENGEPROMPT']._serialized_end=4102
+  _globals['_CHALLENGESTATE']._serialized_start=4105
+  _globals['_CHALLENGESTATE']._serialized_end=4239
+  _globals['_DETECTIONOPTIONS']._serialized_start=134
+  _globals['_DETECTIONOPTIONS']._serialized_end=231
+  _globals['_DETECTREQUEST']._serialized_start=233
+  _globals['_DETECTREQUEST']._serialized_end=329
+  _globals['_DETECTRESPONSE']._serialized_start=332
+  _globals['_DETECTRESPONSE']._serialized_end=502
+  _globals['_EMBEDREQUEST']._serialized_start=504
+  _globals['_EMBEDREQUEST']._serialized_end=599
+  _globals['_EMBEDDEDFACE']._serialized_start=601
+  _globals['_EMBEDDEDFACE']._serialized_end=666
+  _globals['_EMBEDRESPONSE']._serialized_start=669
+  _globals['_EMBEDRESPONSE']._serialized_end=843
+  _globals['_COMPAREREQUEST']._serialized_start=846
+  _globals['_COMPAREREQUEST']._serialized_end=997
+  _globals['_COMPAREDFACE']._serialized_start=999
+  _globals['_COMPAREDFACE']._serialized_end=1104
+  _globals['_COMPARERESPONSE']._serialized_start=1107
+  _globals['_COMPARERESPONSE']._serialized_end=1280
+  _globals['_SEARCHREQUEST']._serialized_start=1283
+  _globals['_SEARCHREQUEST']._serialized_end=1442
+  _globals['_RECOGNIZEDFACE']._serialized_start=1444
+  _globals['_RECOGNIZEDFACE']._serialized_end=1566
+  _globals['_TRACK']._serialized_start=1569
+  _globals['_TRACK']._serialized_end=1701
+  _globals['_SEARCHRESPONSE']._serialized_start=1704
+  _globals['_SEARCHRESPONSE']._serialized_end=1912
+  _globals['_RECOGNIZEREQUEST']._serialized_start=1915
+  _globals['_RECOGNIZEREQUEST']._serialized_end=2077
+  _globals['_CHALLENGEREQUEST']._serialized_start=2079
+  _globals['_CHALLENGEREQUEST']._serialized_end=2177
+  _globals['_CHALLENGEPROGRESS']._serialized_start=2180
+  _globals['_CHALLENGEPROGRESS']._serialized_end=2447
+  _globals['_STREAMOPENING']._serialized_start=2450
+  _globals['_STREAMOPENING']._serialized_end=2698
+  _globals['_FRAME']._serialized_start=2701
+  _globals['_FRAME']._serialized_end=2834
+  _globals['_CREDITS']._serialized_start=2836
+  _globals['_CREDITS']._serialized_end=2861
+  _globals['_RECOGNIZERESPONSE']._serialized_start=2864
+  _globals['_RECOGNIZERESPONSE']._serialized_end=3073
+  _globals['_STREAMOPENED']._serialized_start=3076
+  _globals['_STREAMOPENED']._serialized_end=3280
+  _globals['_FRAMERESULT']._serialized_start=3283
+  _globals['_FRAMERESULT']._serialized_end=3775
+  _globals['_RECOGNITIONSERVICE']._serialized_start=4242
+  _globals['_RECOGNITIONSERVICE']._serialized_end=4600
 # @@protoc_insertion_point(module_scope)

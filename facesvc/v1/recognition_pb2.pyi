@@ -6,9 +6,11 @@ Faces in pictures and streams: find them, embed them, say who they are."""
 from collections import abc as _abc
 from facesvc.v1 import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,94 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CameraDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CameraDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CameraDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAMERA_DIRECTION_UNSPECIFIED: _CameraDirection.ValueType  # 0
+    """As CAMERA_DIRECTION_INSIDE."""
+    CAMERA_DIRECTION_INSIDE: _CameraDirection.ValueType  # 1
+    """Into a zone: who is seen is there, and who is no longer seen has left after a while."""
+    CAMERA_DIRECTION_ENTRY: _CameraDirection.ValueType  # 2
+    """At those who come in: who is seen is there from now on, also out of view."""
+    CAMERA_DIRECTION_EXIT: _CameraDirection.ValueType  # 3
+    """At those who go out: who is seen has left."""
+
+class CameraDirection(_CameraDirection, metaclass=_CameraDirectionEnumTypeWrapper):
+    """Where a camera looks."""
+
+CAMERA_DIRECTION_UNSPECIFIED: CameraDirection.ValueType  # 0
+"""As CAMERA_DIRECTION_INSIDE."""
+CAMERA_DIRECTION_INSIDE: CameraDirection.ValueType  # 1
+"""Into a zone: who is seen is there, and who is no longer seen has left after a while."""
+CAMERA_DIRECTION_ENTRY: CameraDirection.ValueType  # 2
+"""At those who come in: who is seen is there from now on, also out of view."""
+CAMERA_DIRECTION_EXIT: CameraDirection.ValueType  # 3
+"""At those who go out: who is seen has left."""
+Global___CameraDirection: _TypeAlias = CameraDirection  # noqa: Y015
+
+class _ChallengePrompt:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChallengePromptEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChallengePrompt.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHALLENGE_PROMPT_UNSPECIFIED: _ChallengePrompt.ValueType  # 0
+    """Nothing more."""
+    CHALLENGE_PROMPT_TURN_LEFT: _ChallengePrompt.ValueType  # 1
+    """Turn the head to your own left."""
+    CHALLENGE_PROMPT_TURN_RIGHT: _ChallengePrompt.ValueType  # 2
+    """Turn the head to your own right."""
+    CHALLENGE_PROMPT_COME_CLOSER: _ChallengePrompt.ValueType  # 3
+    """Come closer to the camera."""
+    CHALLENGE_PROMPT_LOOK_STRAIGHT: _ChallengePrompt.ValueType  # 4
+    """Look straight at the camera: between any two others."""
+
+class ChallengePrompt(_ChallengePrompt, metaclass=_ChallengePromptEnumTypeWrapper):
+    """What to do to meet a challenge."""
+
+CHALLENGE_PROMPT_UNSPECIFIED: ChallengePrompt.ValueType  # 0
+"""Nothing more."""
+CHALLENGE_PROMPT_TURN_LEFT: ChallengePrompt.ValueType  # 1
+"""Turn the head to your own left."""
+CHALLENGE_PROMPT_TURN_RIGHT: ChallengePrompt.ValueType  # 2
+"""Turn the head to your own right."""
+CHALLENGE_PROMPT_COME_CLOSER: ChallengePrompt.ValueType  # 3
+"""Come closer to the camera."""
+CHALLENGE_PROMPT_LOOK_STRAIGHT: ChallengePrompt.ValueType  # 4
+"""Look straight at the camera: between any two others."""
+Global___ChallengePrompt: _TypeAlias = ChallengePrompt  # noqa: Y015
+
+class _ChallengeState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChallengeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChallengeState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHALLENGE_STATE_UNSPECIFIED: _ChallengeState.ValueType  # 0
+    """Never sent."""
+    CHALLENGE_STATE_RUNNING: _ChallengeState.ValueType  # 1
+    """The prompt has still to be followed."""
+    CHALLENGE_STATE_PASSED: _ChallengeState.ValueType  # 2
+    """All prompts were followed in time by one and the same face."""
+    CHALLENGE_STATE_FAILED: _ChallengeState.ValueType  # 3
+    """Not in time, in another order, or the face was lost; reason says which."""
+
+class ChallengeState(_ChallengeState, metaclass=_ChallengeStateEnumTypeWrapper):
+    """How a challenge stands."""
+
+CHALLENGE_STATE_UNSPECIFIED: ChallengeState.ValueType  # 0
+"""Never sent."""
+CHALLENGE_STATE_RUNNING: ChallengeState.ValueType  # 1
+"""The prompt has still to be followed."""
+CHALLENGE_STATE_PASSED: ChallengeState.ValueType  # 2
+"""All prompts were followed in time by one and the same face."""
+CHALLENGE_STATE_FAILED: ChallengeState.ValueType  # 3
+"""Not in time, in another order, or the face was lost; reason says which."""
+Global___ChallengeState: _TypeAlias = ChallengeState  # noqa: Y015
 
 @_typing.final
 class DetectionOptions(_message.Message):
@@ -400,27 +490,77 @@ class RecognizedFace(_message.Message):
 
     FACE_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    TRACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def face(self) -> _common_pb2.Face:
         """The face."""
 
     @_builtins.property
     def decision(self) -> _common_pb2.Decision:
-        """The conclusion. A person is matched by one face of a picture only: the best keeps the name."""
+        """The conclusion. A person is matched by one face of a picture only: the best keeps the name. In a stream it is that of
+        the track, and the same decision comes with every frame until a newer one is made; absent while there is none yet.
+        """
+
+    @_builtins.property
+    def track(self) -> Global___Track:
+        """In a stream: the way of this face from frame to frame."""
 
     def __init__(
         self,
         *,
         face: _common_pb2.Face | None = ...,
         decision: _common_pb2.Decision | None = ...,
+        track: Global___Track | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "face", b"face"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "face", b"face", "track", b"track"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "face", b"face"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "face", b"face", "track", b"track"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecognizedFace: _TypeAlias = RecognizedFace  # noqa: Y015
+
+@_typing.final
+class Track(_message.Message):
+    """A face that is followed from frame to frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACK_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    VELOCITY_X_FIELD_NUMBER: _builtins.int
+    VELOCITY_Y_FIELD_NUMBER: _builtins.int
+    track_id: _builtins.str
+    """Unique for ever; a ULID. It survives short occlusions; a cut to another scene ends it."""
+    predicted: _builtins.bool
+    """Whether the box is where the face should be by now, and not where it was seen: the frame was not looked at, or the
+    face is hidden. Its landmarks then move with the box, and its quality is that of the last view.
+    """
+    velocity_x: _builtins.float
+    """How fast the face moves to the right, in pixels a second."""
+    velocity_y: _builtins.float
+    """How fast the face moves down, in pixels a second."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the face was first seen, by the capture times."""
+
+    def __init__(
+        self,
+        *,
+        track_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        predicted: _builtins.bool = ...,
+        velocity_x: _builtins.float = ...,
+        velocity_y: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted", b"predicted", "start_time", b"start_time", "track_id", b"track_id", "velocity_x", b"velocity_x", "velocity_y", b"velocity_y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Track: _TypeAlias = Track  # noqa: Y015
 
 @_typing.final
 class SearchResponse(_message.Message):
@@ -480,6 +620,7 @@ class RecognizeRequest(_message.Message):
 
     OPENING_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    CHALLENGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opening(self) -> Global___StreamOpening:
         """The first message, and only the first."""
@@ -488,21 +629,118 @@ class RecognizeRequest(_message.Message):
     def frame(self) -> Global___Frame:
         """All others."""
 
+    @_builtins.property
+    def challenge(self) -> Global___ChallengeRequest:
+        """At any time: ask somebody to prove that they are there. One at a time; a second is refused with
+        FAILED_PRECONDITION, reason CHALLENGE_RUNNING, within its ChallengeProgress.
+        """
+
     def __init__(
         self,
         *,
         opening: Global___StreamOpening | None = ...,
         frame: Global___Frame | None = ...,
+        challenge: Global___ChallengeRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "opening", b"opening"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "frame", b"frame", "message", b"message", "opening", b"opening"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "message", b"message", "opening", b"opening"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "frame", b"frame", "message", b"message", "opening", b"opening"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opening", "frame"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opening", "frame", "challenge"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___RecognizeRequest: _TypeAlias = RecognizeRequest  # noqa: Y015
+
+@_typing.final
+class ChallengeRequest(_message.Message):
+    """Asks for a challenge, which needs no model: turn the head left, right, come closer, in random order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACK_ID_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    track_id: _builtins.str
+    """Who is asked; empty means the largest face at that moment."""
+    steps: _builtins.int
+    """How many movements, 1 to 5; 0 means 3."""
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """For all of them together, up to a minute; absent means 15 seconds."""
+
+    def __init__(
+        self,
+        *,
+        track_id: _builtins.str = ...,
+        steps: _builtins.int = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "time_limit", b"time_limit", "track_id", b"track_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChallengeRequest: _TypeAlias = ChallengeRequest  # noqa: Y015
+
+@_typing.final
+class ChallengeProgress(_message.Message):
+    """How a challenge stands: sent when it begins, with every step, and at its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGE_ID_FIELD_NUMBER: _builtins.int
+    TRACK_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    STEPS_DONE_FIELD_NUMBER: _builtins.int
+    STEPS_TOTAL_FIELD_NUMBER: _builtins.int
+    TIME_LEFT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    challenge_id: _builtins.str
+    """Unique for ever; a ULID."""
+    track_id: _builtins.str
+    """Who is asked."""
+    state: Global___ChallengeState.ValueType
+    """How it stands."""
+    prompt: Global___ChallengePrompt.ValueType
+    """What to do next, while it is running."""
+    steps_done: _builtins.int
+    """Prompts that were followed, looking straight not counted."""
+    steps_total: _builtins.int
+    """Prompts in all, looking straight not counted."""
+    reason: _builtins.str
+    """For FAILED, in UPPER_SNAKE: CHALLENGE_TIMED_OUT, CHALLENGE_WRONG_MOVEMENT, CHALLENGE_FACE_LOST, CHALLENGE_RUNNING,
+    CHALLENGE_NO_FACE, or the reason of what was wrong with the request.
+    """
+    message: _builtins.str
+    """For FAILED: what happened, in words."""
+    @_builtins.property
+    def time_left(self) -> _duration_pb2.Duration:
+        """How much time is left."""
+
+    def __init__(
+        self,
+        *,
+        challenge_id: _builtins.str = ...,
+        track_id: _builtins.str = ...,
+        state: Global___ChallengeState.ValueType = ...,
+        prompt: Global___ChallengePrompt.ValueType = ...,
+        steps_done: _builtins.int = ...,
+        steps_total: _builtins.int = ...,
+        time_left: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge_id", b"challenge_id", "message", b"message", "prompt", b"prompt", "reason", b"reason", "state", b"state", "steps_done", b"steps_done", "steps_total", b"steps_total", "time_left", b"time_left", "track_id", b"track_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChallengeProgress: _TypeAlias = ChallengeProgress  # noqa: Y015
 
 @_typing.final
 class StreamOpening(_message.Message):
@@ -516,6 +754,9 @@ class StreamOpening(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    EVERY_FRAME_FIELD_NUMBER: _builtins.int
     camera_id: _builtins.str
     """The camera: 1 to 128 letters, digits, '.', '_', '@' or '-'."""
     zone: _builtins.str
@@ -526,6 +767,14 @@ class StreamOpening(_message.Message):
     """Name of the policy; empty means "presence". Refused like SearchRequest.policy."""
     max_candidates: _builtins.int
     """Candidates to report for each face, 0 to 20; 0 means 1."""
+    direction: Global___CameraDirection.ValueType
+    """What it says of people's presence that this camera sees them."""
+    predictions: _builtins.bool
+    """Answer every frame: one that is not looked at gets the boxes where the tracks should be by then. Without it such a
+    frame waits for the next look, and a newer one replaces it.
+    """
+    every_frame: _builtins.bool
+    """Look at every frame that is sent, at whatever pace: for files, where each frame waits for its result."""
     @_builtins.property
     def options(self) -> Global___DetectionOptions:
         """What to look for."""
@@ -539,10 +788,13 @@ class StreamOpening(_message.Message):
         policy: _builtins.str = ...,
         max_candidates: _builtins.int = ...,
         options: Global___DetectionOptions | None = ...,
+        direction: Global___CameraDirection.ValueType = ...,
+        predictions: _builtins.bool = ...,
+        every_frame: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "max_candidates", b"max_candidates", "options", b"options", "policy", b"policy", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "direction", b"direction", "every_frame", b"every_frame", "max_candidates", b"max_candidates", "options", b"options", "policy", b"policy", "predictions", b"predictions", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,8 +809,11 @@ class Frame(_message.Message):
     FRAME_ID_FIELD_NUMBER: _builtins.int
     CAPTURE_TIME_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
+    FRAMES_SKIPPED_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """Chosen by the sender, comes back with the result."""
+    frames_skipped: _builtins.int
+    """Frames since the last one that the camera did not send because the server had no use for them (see Credits)."""
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken; absent means on arrival. One that is older than that of the frame looked at before gives an
@@ -575,14 +830,39 @@ class Frame(_message.Message):
         frame_id: _builtins.int = ...,
         capture_time: _timestamp_pb2.Timestamp | None = ...,
         image: _common_pb2.Image | None = ...,
+        frames_skipped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "frame_id", b"frame_id", "image", b"image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "frame_id", b"frame_id", "frames_skipped", b"frames_skipped", "image", b"image"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Frame: _TypeAlias = Frame  # noqa: Y015
+
+@_typing.final
+class Credits(_message.Message):
+    """How many frames the server would take now, beyond those it was granted before. Who sends more is not refused: of the
+    frames that wait the newest wins.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    frames: _builtins.int
+    """Frames to add."""
+    def __init__(
+        self,
+        *,
+        frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Credits: _TypeAlias = Credits  # noqa: Y015
 
 @_typing.final
 class RecognizeResponse(_message.Message):
@@ -592,25 +872,37 @@ class RecognizeResponse(_message.Message):
 
     OPENED_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    CHALLENGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___StreamOpened:
         """The first message."""
 
     @_builtins.property
     def result(self) -> Global___FrameResult:
-        """All others."""
+        """For each frame that was looked at, or answered from tracks. Who reads too slowly loses the oldest."""
+
+    @_builtins.property
+    def credits(self) -> Global___Credits:
+        """More frames are welcome."""
+
+    @_builtins.property
+    def challenge(self) -> Global___ChallengeProgress:
+        """For a challenge that was asked for."""
 
     def __init__(
         self,
         *,
         opened: Global___StreamOpened | None = ...,
         result: Global___FrameResult | None = ...,
+        credits: Global___Credits | None = ...,
+        challenge: Global___ChallengeProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "opened", b"opened", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "credits", b"credits", "message", b"message", "opened", b"opened", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "opened", b"opened", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "credits", b"credits", "message", b"message", "opened", b"opened", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opened", "result"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["opened", "result", "credits", "challenge"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -628,6 +920,7 @@ class StreamOpened(_message.Message):
     FALSE_MATCH_RATE_FIELD_NUMBER: _builtins.int
     FALSE_POSITIVE_IDENTIFICATION_RATE_FIELD_NUMBER: _builtins.int
     EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.str
     """Unique id of the stream."""
     policy: _builtins.str
@@ -640,6 +933,10 @@ class StreamOpened(_message.Message):
     """The chance that a stranger is given some name, with as many people as are enrolled now: 1 - (1 - FMR)^N."""
     embedding_contract: _builtins.str
     """Id of the embedding contract of the vectors that are compared."""
+    @_builtins.property
+    def credits(self) -> Global___Credits:
+        """Frames that the server would take at once."""
+
     def __init__(
         self,
         *,
@@ -649,10 +946,11 @@ class StreamOpened(_message.Message):
         false_match_rate: _builtins.float = ...,
         false_positive_identification_rate: _builtins.float = ...,
         embedding_contract: _builtins.str = ...,
+        credits: Global___Credits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding_contract", b"embedding_contract", "false_match_rate", b"false_match_rate", "false_positive_identification_rate", b"false_positive_identification_rate", "policy", b"policy", "stream_id", b"stream_id", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "embedding_contract", b"embedding_contract", "false_match_rate", b"false_match_rate", "false_positive_identification_rate", b"false_positive_identification_rate", "policy", b"policy", "stream_id", b"stream_id", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -676,6 +974,10 @@ class FrameResult(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     MINIMUM_FACE_PIXELS_FIELD_NUMBER: _builtins.int
     EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    RESULTS_DROPPED_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    FACES_EMBEDDED_FIELD_NUMBER: _builtins.int
     frame_id: _builtins.int
     """The sender's id of the frame."""
     faces_omitted: _builtins.int
@@ -690,6 +992,12 @@ class FrameResult(_message.Message):
     """The smallest face that was looked for, in pixels."""
     embedding_contract: _builtins.str
     """Id of the embedding contract that this result was made under; it changes when the server changes its models."""
+    predicted: _builtins.bool
+    """Whether the frame was not looked at: its faces are where they should be by now."""
+    results_dropped: _builtins.int
+    """Results before this one that the reader lost because it read too slowly."""
+    faces_embedded: _builtins.int
+    """Faces that were embedded for this result; the decisions of all others are carried by their tracks."""
     @_builtins.property
     def capture_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken."""
@@ -710,6 +1018,10 @@ class FrameResult(_message.Message):
     def error(self) -> _common_pb2.ItemError:
         """Set where the frame could not be looked at; faces is empty then."""
 
+    @_builtins.property
+    def credits(self) -> Global___Credits:
+        """Frames that the server would take now, beyond those granted before."""
+
     def __init__(
         self,
         *,
@@ -725,10 +1037,14 @@ class FrameResult(_message.Message):
         height: _builtins.int = ...,
         minimum_face_pixels: _builtins.float = ...,
         embedding_contract: _builtins.str = ...,
+        predicted: _builtins.bool = ...,
+        results_dropped: _builtins.int = ...,
+        credits: Global___Credits | None = ...,
+        faces_embedded: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "error", b"error", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "credits", b"credits", "decision_time", b"decision_time", "error", b"error", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "decision_time", b"decision_time", "embedding_contract", b"embedding_contract", "error", b"error", "faces", b"faces", "faces_omitted", b"faces_omitted", "frame_id", b"frame_id", "frames_dropped", b"frames_dropped", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "timings", b"timings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "credits", b"credits", "decision_time", b"decision_time", "embedding_contract", b"embedding_contract", "error", b"error", "faces", b"faces", "faces_embedded", b"faces_embedded", "faces_omitted", b"faces_omitted", "frame_id", b"frame_id", "frames_dropped", b"frames_dropped", "height", b"height", "minimum_face_pixels", b"minimum_face_pixels", "predicted", b"predicted", "results_dropped", b"results_dropped", "timings", b"timings", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,8 +42,8 @@ async def test_an_arrival_is_one_event(start: Start, vision: Vision) -> None:
     await pass_by(running, "door-1", "lobby")
     await pass_by(running, "door-2", "yard")
     first, second = await watched(events), await watched(events)
-    assert [event.event.match.camera_id for event in (first, second)] == ["door-1", "door-2"]
-    match = first.event.match
+    assert [event.event.seen.camera_id for event in (first, second)] == ["door-1", "door-2"]
+    match = first.event.seen
     assert (match.zone, match.decision.subject.subject_id) == ("lobby", "jane")
     assert match.decision.expire_time.ToDatetime() > match.decision.decision_time.ToDatetime()
 
@@ -57,7 +57,7 @@ async def test_a_reader_goes_on_where_it_left(start: Start, vision: Vision) -> N
     events = running.client.watch_events(resume_token=f"{run}.1")
     await watched(events)
     answers = [await watched(events), await watched(events)]
-    assert [answer.event.match.camera_id for answer in answers] == ["b", "c"]
+    assert [answer.event.seen.camera_id for answer in answers] == ["b", "c"]
     assert answers[-1].resume_token == running.service.feed.token()
 
 
@@ -71,7 +71,7 @@ async def test_a_reader_may_ask_for_one_zone(start: Start, vision: Vision) -> No
     elsewhere, here = await watched(events), await watched(events)
     assert not elsewhere.HasField("event")
     assert elsewhere.resume_token
-    assert here.event.match.camera_id == "b"
+    assert here.event.seen.camera_id == "b"
 
 
 async def test_a_reader_may_ask_for_one_gallery(start: Start, vision: Vision) -> None:
