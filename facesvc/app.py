@@ -11,18 +11,23 @@ import structlog
 from ulid import ULID
 
 from facesvc.api.engines import Engine, Engines
+from facesvc.api.machine import Regulator
+from facesvc.api.observer import Observer
 from facesvc.api.policies import Policies
 from facesvc.api.server import Server
 from facesvc.api.service import Register, Service
 from facesvc.api.workers import Workers
 from facesvc.config import Settings
-from facesvc.engine import Models, image_limits, library, load, load_models, warm_up
-from facesvc.events.feed import Feed
+from facesvc.engine import Models, image_limits, library, load, load_liveness, load_models, warm_up
+from facesvc.events.journal import Journal
 from facesvc.gallery import EmbeddingContract, Gallery
 from facesvc.gallery.crypto import Vault
 from facesvc.models.runtime import runtime_version
+from facesvc.stream.ladder import Ladder
+from facesvc.stream.news import Reporter
+from facesvc.stream.presence import Patience, Presences
 from facesvc.stream.recognizer import Recognizer
-from facesvc.stream.sightings import Sightings
+from facesvc.stream.statistics import Statistics
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +46,9 @@ def load_service(settings: Settings) -> Service:
     gallery = Gallery.open(settings.gallery.path, contract, now(), vault)
     if settings.enrollment.keep_crops:
         vault.prepare()
+    journal = Journal.open(settings.events_path, now())
     limits = settings.limits
+    workers = Workers(models.concurrency.workers, limits.max_waiting_calls)
     return Service(
         settings=settings,
         runtime_version=runtime_version(),
@@ -53,9 +60,11 @@ def load_service(settings: Settings) -> Service:
         ),
         library=library(settings),
         gallery=gallery,
-        workers=Workers(models.concurrency.workers, limits.max_waiting_calls),
-        feed=Feed(str(ULID()), settings.events.remembered),
-        sightings=Sightings(timedelta(seconds=settings.events.repeat_after_seconds)),
+        workers=workers,
+        regulator=Regulator(Ladder(settings.streams.hottest_celsius), workers, now, time.perf_counter),
+        statistics=Statistics(),
+        journal=journal,
+        observer=_observer(settings, journal),
         streams=Register("streams", limits.max_streams),
         enrollments=Register("enrollments", limits.max_enrollments),
         watchers=Register("watchers", limits.max_watchers),
@@ -66,16 +75,36 @@ def load_service(settings: Settings) -> Service:
     )
 
 
+def _observer(settings: Settings, journal: Journal) -> Observer:
+    """What turns sightings into presence and events."""
+    presence, events = settings.presence, settings.events
+    patience = Patience(presence.arrive_seconds, presence.leave_seconds, presence.absent_hours * 3600)
+    return Observer(
+        journal,
+        Presences(patience, lambda: str(ULID())),
+        Reporter(events.repeat_after_seconds),
+        retention=timedelta(days=events.retention_days),
+        now=now,
+        clock=time.perf_counter,
+        new_id=lambda: str(ULID()),
+    )
+
+
 def _engine(models: Models, settings: Settings, gallery: Gallery) -> Engine:
     """A pack at work, every network run once."""
     pack, pipeline = models.pack, models.pipeline(image_limits(settings))
     warm_up(pipeline)
+    liveness = load_liveness(settings)
     return Engine(
         pack=pack,
         providers=models.providers,
         pipeline=pipeline,
-        recognizer=Recognizer(pipeline, gallery, pack.contract_id, now, lambda: str(ULID())),
-        policies=Policies(settings.policies, pack.calibration, pack.name),
+        recognizer=Recognizer(
+            pipeline, gallery, pack.contract_id, now, lambda: str(ULID()), liveness.score if liveness else None
+        ),
+        policies=Policies(
+            settings.policies, pack.calibration, pack.name, settings.liveness.threshold if liveness else None
+        ),
     )
 
 
@@ -132,4 +161,5 @@ class App:
         if self._service is not None:
             await asyncio.to_thread(self._service.workers.close)
             await asyncio.to_thread(self._service.gallery.close)
+            await asyncio.to_thread(self._service.journal.close)
         _log.info("stopped")

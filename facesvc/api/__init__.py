@@ -2,6 +2,6 @@
 
 ``server`` listens, ``service`` is what the servicers share, one file a service (``recognition`` with ``camera`` for
 its stream, ``enrollment``, ``presence``, ``admin``). ``question`` parses what is asked of a picture, ``convert`` turns
-records into messages, ``status`` errors into status codes, ``policies`` settings into thresholds, and ``workers`` is
-the one pool of threads.
+records into messages, ``status`` errors into status codes, ``policies`` settings into thresholds, ``workers`` is the
+one pool of threads, and ``machine`` watches its load and the heat of the box.
 """

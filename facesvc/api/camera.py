@@ -1,71 +1,97 @@
-"""The stream of one camera: its frames in, newest first, its results and events out."""
+"""The stream of one camera: its frames in, newest first, its results and events out.
 
+Three tasks share the work, so that none waits for another: one reads what the client sends, one looks at the newest
+frame whenever a look is due and a worker is free, and the call itself tells the client, at the pace at which it reads.
+"""
+
+import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ulid import ULID
 
+from facesvc.api import challenge as challenges
 from facesvc.api import convert
+from facesvc.api.engines import Engine
 from facesvc.api.question import check_size, parse_question
 from facesvc.api.service import Service
-from facesvc.errors import ImageError, InputError
+from facesvc.errors import FacesvcError, ImageError, InputError
 from facesvc.gallery.records import check_id
+from facesvc.stream.challenge import Challenge
 from facesvc.stream.mailbox import Delivery, Mailbox
-from facesvc.stream.policy import Outcome, false_positive_identification_rate
-from facesvc.stream.recognizer import Answer
+from facesvc.stream.outbox import Outbox
+from facesvc.stream.policy import Capture, false_positive_identification_rate
+from facesvc.stream.presence import Camera, Direction, Sighting
+from facesvc.stream.session import FrameClock, Pace, Seen, Session
 from facesvc.v1 import recognition_pb2
 
 # A camera's clock may be ahead by so much; more is a clock that nobody set.
 _CLOCK_TOLERANCE = timedelta(minutes=1)
+# A frame that is older than the one before by more was taken after the camera's clock was set back.
+_LATE_FRAME = timedelta(seconds=10)
+# While nobody moves and all are settled, looks are so much rarer.
+_CALM_FACTOR = 2.0
+# The credit for the next frame is given so long before it is due, for the client to take and encode it.
+_CREDIT_AHEAD_S = 0.03
+# A look at a frame begins to embed further faces for so long.
+_EMBEDDING_BUDGET_S = 0.3
+
+_DIRECTIONS = {
+    recognition_pb2.CAMERA_DIRECTION_UNSPECIFIED: Direction.INSIDE,
+    recognition_pb2.CAMERA_DIRECTION_INSIDE: Direction.INSIDE,
+    recognition_pb2.CAMERA_DIRECTION_ENTRY: Direction.ENTRY,
+    recognition_pb2.CAMERA_DIRECTION_EXIT: Direction.EXIT,
+}
+
+Requests = AsyncIterator[recognition_pb2.RecognizeRequest]
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A frame, and when it came: by the wall and by the pipeline's clock; ``refusal`` says that it is too large."""
+    """A frame, and when it came and was taken; ``problem`` says why it cannot be looked at.
+
+    ``time`` and ``clock`` are those of the arrival, by the service's clocks, ``frame_clock`` is that of the capture
+    within the stream.
+    """
 
     frame: recognition_pb2.Frame
     time: datetime
     clock: float
-    refusal: ImageError | None
-
-
-async def read_frames(
-    requests: AsyncIterator[recognition_pb2.RecognizeRequest], mailbox: Mailbox[Arrival], service: Service
-) -> None:
-    """Empties the stream into the mailbox at whatever pace it comes, so that what waits is always the newest."""
-    try:
-        async for request in requests:
-            if not request.HasField("frame"):
-                raise InputError("every message after the opening must be a frame", field="frame")
-            mailbox.put(_arrival(request.frame, service))
-    finally:
-        mailbox.close()
-
-
-def _arrival(frame: recognition_pb2.Frame, service: Service) -> Arrival:
-    refusal = None
-    try:
-        check_size(service, frame.image.data, "image.data")
-    except ImageError as error:
-        refusal = error
-        frame.ClearField("image")  # it will never be looked at, and need not be kept while it waits
-    return Arrival(frame, service.now(), service.clock(), refusal)
+    capture: Capture
+    frame_clock: float
+    problem: InputError | None
 
 
 class Stream:
-    """One camera: what it asks, and what it was told."""
+    """One camera: what it asks, and what it is told."""
 
     def __init__(self, service: Service, opening: recognition_pb2.StreamOpening) -> None:
         """Raises ``InputError`` and what ``Policies.get`` does."""
         check_id(opening.camera_id, "opening.camera_id")
         if opening.zone:
             check_id(opening.zone, "opening.zone")
+        if opening.direction not in _DIRECTIONS:
+            raise InputError(f"there is no direction {opening.direction}", field="opening.direction")
         self._service = service
+        self._settings = service.settings.streams
         self._opening = opening
+        self._camera = Camera(opening.camera_id, opening.zone, _DIRECTIONS[opening.direction])
         self._question = parse_question(service, opening, "opening.")
+        self._session = Session(self._question, self._settings.lost_seconds)
+        self._stream_id = str(ULID())
+        self._party = service.workers.party(
+            self._settings.weights.get(opening.camera_id, 1.0), patient=opening.every_frame
+        )
+        self._outbox: Outbox[recognition_pb2.RecognizeResponse] = Outbox(self._settings.max_results_waiting)
+        self._frame_clock = FrameClock()
         self._last_capture: datetime | None = None
+        self._due = 0.0
+        self._looking = False
+        self._credits = 0
+        self._challenged: Challenge | None = None
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -77,75 +103,252 @@ class Stream:
         finally:
             self._service.open_policies[name] -= 1
 
-    def opened(self) -> recognition_pb2.StreamOpened:
+    async def talk(
+        self, requests: Requests, mailbox: Mailbox[Arrival]
+    ) -> AsyncIterator[recognition_pb2.RecognizeResponse]:
+        """Everything that the client is told, until it has sent its last frame and knows the last result."""
+        yield recognition_pb2.RecognizeResponse(opened=await asyncio.to_thread(self._opened))
+        camera, now = self._camera, self._service.now()
+        with self._service.statistics.open(self._stream_id, camera.camera_id, camera.zone, now) as counters:
+            self._counters = counters
+            reader = asyncio.create_task(self._read(requests, mailbox))
+            looker = asyncio.create_task(self._look_on(mailbox))
+            try:
+                async for response in self._outbox.read():
+                    if self._with_credits(response):
+                        yield response
+                await looker
+                await reader
+            finally:
+                reader.cancel()
+                looker.cancel()
+
+    def _opened(self) -> recognition_pb2.StreamOpened:
         """The answer to the opening. May wait for a search."""
         policy = self._question.policy
         people = self._service.gallery.subject_count(self._question.collection_id)
         return recognition_pb2.StreamOpened(
-            stream_id=str(ULID()),
+            stream_id=self._stream_id,
             policy=policy.name,
             threshold=policy.threshold,
             false_match_rate=policy.false_match_rate,
             false_positive_identification_rate=false_positive_identification_rate(policy.false_match_rate, people),
             embedding_contract=self._service.engine.pack.contract_id,
+            credits=recognition_pb2.Credits(frames=1),
         )
 
-    async def next_result(self, mailbox: Mailbox[Arrival]) -> recognition_pb2.FrameResult:
-        """The result of the newest frame, once a worker is free; arrivals become events."""
-        result, answer = await self._service.workers.run_next(mailbox.take, self._work)
-        if answer is not None:
-            self._publish(answer)
-        return result
-
-    def _work(self, delivery: Delivery[Arrival]) -> tuple[recognition_pb2.FrameResult, Answer | None]:
-        """In a worker thread: a frame's result; what is wrong with the frame is part of it."""
-        service, arrival = self._service, delivery.item
-        begun = service.clock()
-        result = recognition_pb2.FrameResult(frame_id=arrival.frame.frame_id, frames_dropped=delivery.dropped)
-        answer = None
+    async def _read(self, requests: Requests, mailbox: Mailbox[Arrival]) -> None:
+        """Empties the stream at whatever pace it comes, so that what waits is always the newest frame."""
         try:
-            capture_time = self._capture_time(arrival)
-            result.capture_time.CopyFrom(convert.timestamp(capture_time))
-            answer, result.embedding_contract = self._recognize(arrival, capture_time)
-            result.faces.extend(convert.recognized_faces(answer, self._question.max_candidates))
-            result.faces_omitted = answer.analysis.omitted
-            result.width, result.height = answer.analysis.width, answer.analysis.height
-            result.minimum_face_pixels = answer.analysis.minimum_face
-            total = service.clock() - arrival.clock
-            result.timings.CopyFrom(convert.timings(answer.analysis.times, begun - arrival.clock, total))
+            async for request in requests:
+                if request.HasField("frame"):
+                    self._arrived(request.frame, mailbox)
+                elif request.HasField("challenge"):
+                    self._challenge(request.challenge)
+                else:
+                    raise InputError("every message after the opening must be a frame or a challenge", field="frame")
+        finally:
+            mailbox.close()
+
+    def _arrived(self, frame: recognition_pb2.Frame, mailbox: Mailbox[Arrival]) -> None:
+        arrival = self._arrival(frame)
+        self._counters.received(frame.frames_skipped)
+        if not self._opening.predictions:
+            mailbox.put(arrival)
+            return
+        self._give_credit()
+        if arrival.problem is None and (self._looking or arrival.clock < self._due):
+            self._answer_from_tracks(arrival)
+        elif (replaced := mailbox.put(arrival)) is not None:
+            self._answer_from_tracks(replaced)
+
+    def _arrival(self, frame: recognition_pb2.Frame) -> Arrival:
+        now, clock = self._service.now(), self._service.clock()
+        problem: InputError | None = None
+        try:
+            capture_time = self._capture_time(frame, now)
+            check_size(self._service, frame.image.data, "image.data")
         except InputError as error:
-            result.error.CopyFrom(convert.item_error(error))
-        result.decision_time.CopyFrom(convert.timestamp(service.now()))
-        return result, answer
+            problem, capture_time = error, now
+            frame.ClearField("image")  # it will never be looked at, and need not be kept while it waits
+        age = max(0.0, (now - capture_time).total_seconds())
+        return Arrival(
+            frame, now, clock, Capture(capture_time, clock - age), self._frame_clock.of(capture_time, clock), problem
+        )
 
-    def _recognize(self, arrival: Arrival, capture_time: datetime) -> tuple[Answer, str]:
-        """The answer, and the contract it was made under."""
-        if arrival.refusal is not None:
-            raise arrival.refusal
-        return self._service.engines.recognize(arrival.frame.image.data, self._question, capture_time)
-
-    def _capture_time(self, arrival: Arrival) -> datetime:
-        frame = arrival.frame
+    def _capture_time(self, frame: recognition_pb2.Frame, now: datetime) -> datetime:
         if not frame.HasField("capture_time"):
-            return arrival.time
+            return now
         capture_time = convert.time_of(frame.capture_time, "frame.capture_time")
-        if capture_time > arrival.time + _CLOCK_TOLERANCE:
-            message = f"this frame says it was taken {capture_time - arrival.time} from now: set the camera's clock"
+        if capture_time > now + _CLOCK_TOLERANCE:
+            message = f"this frame says it was taken {capture_time - now} from now: set the camera's clock"
             raise InputError(message, field="frame.capture_time", reason="FRAME_FROM_THE_FUTURE")
-        if self._last_capture is not None and capture_time < self._last_capture:
-            late = self._last_capture - capture_time
+        late = self._last_capture - capture_time if self._last_capture is not None else timedelta()
+        if timedelta() < late < _LATE_FRAME:
             message = f"this frame is {late} older than the one before: send frames in order"
             raise InputError(message, field="frame.capture_time", reason="FRAME_OUT_OF_ORDER")
         self._last_capture = capture_time
         return capture_time
 
-    def _publish(self, answer: Answer) -> None:
-        camera_id, zone = self._opening.camera_id, self._opening.zone
+    async def _look_on(self, mailbox: Mailbox[Arrival]) -> None:
+        """Looks at the newest frame, again and again, until there are no more."""
+        try:
+            while await mailbox.ready():
+                await self._wait_until(self._due, mailbox)
+                await self._look_once(mailbox)
+                if not self._opening.predictions:
+                    await self._wait_until(self._due - _CREDIT_AHEAD_S, mailbox)
+                    self._give_credit()
+        finally:
+            self._outbox.close()
+
+    async def _wait_until(self, clock: float, mailbox: Mailbox[Arrival]) -> None:
+        """Not where the stream has ended: its last frame is looked at without delay."""
+        seconds = clock - self._service.clock()
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(mailbox.closed.wait(), seconds)
+
+    async def _look_once(self, mailbox: Mailbox[Arrival]) -> None:
+        def take() -> Delivery[Arrival]:
+            self._looking = True
+            return mailbox.take()
+
+        try:
+            delivery, result, seen = await self._service.workers.run_next(self._party, take, self._work)
+        finally:
+            self._looking = False
+        interval = self._interval()
+        self._due = 0.0 if interval == 0 else delivery.item.clock + interval
+        self._counters.dropped(delivery.dropped)
+        self._counters.follows(self._session.tracks, interval)
+        if seen is None:
+            self._counters.failed()
+        else:
+            self._counters.processed(self._service.clock() - delivery.item.capture.clock, seen.embedded)
+            self._note(seen, delivery.item.time)
+            self._judge_challenge(seen, delivery.item.frame_clock)
+        self._tell(result)
+
+    def _work(self, delivery: Delivery[Arrival]) -> tuple[Delivery[Arrival], recognition_pb2.FrameResult, Seen | None]:
+        """In a worker thread: a frame's result; what is wrong with the frame is part of it."""
+        service, arrival = self._service, delivery.item
+        begun = service.clock()
+        result = recognition_pb2.FrameResult(frame_id=arrival.frame.frame_id, frames_dropped=delivery.dropped)
+        result.capture_time.CopyFrom(convert.timestamp(arrival.capture.time))
+        seen = None
+        try:
+            seen, result.embedding_contract = self._look(arrival)
+            self._fill(result, seen)
+            total = service.clock() - arrival.clock
+            result.timings.CopyFrom(convert.timings(seen.times, begun - arrival.clock, total))
+        except InputError as error:
+            result.error.CopyFrom(convert.item_error(error))
+        result.decision_time.CopyFrom(convert.timestamp(service.now()))
+        return delivery, result, seen
+
+    def _look(self, arrival: Arrival) -> tuple[Seen, str]:
+        """What the frame shows, and the contract it was looked at under."""
+        if arrival.problem is not None:
+            raise arrival.problem
+        if self._service.clock() - arrival.clock > self._settings.max_wait_seconds:
+            message = f"no worker was free for {self._settings.max_wait_seconds:g} s: this frame says nothing about now"
+            raise ImageError(message, field="frame", reason="FRAME_TOO_OLD")
+        rung = self._service.regulator.rung
+        pace = Pace(self._settings.verify_seconds * rung.verify_factor, rung.minimum_face_factor, _EMBEDDING_BUDGET_S)
+
+        def look(engine: Engine) -> Seen:
+            policy = engine.policies.get(self._question.policy.name)
+            data = arrival.frame.image.data
+            return self._session.look(engine.recognizer, data, policy, arrival.capture, arrival.frame_clock, pace)
+
+        return self._service.engines.use(look)
+
+    def _interval(self) -> float:
+        """Seconds between two looks, as things stand."""
+        if self._opening.every_frame:
+            return 0.0
+        settings, factor = self._settings, self._service.regulator.rung.look_interval_factor
+        if not self._session.tracks:
+            return factor / settings.idle_looks_per_second
+        return factor * (_CALM_FACTOR if self._session.is_calm else 1.0) / settings.looks_per_second
+
+    def _answer_from_tracks(self, arrival: Arrival) -> None:
+        seen = self._session.predict(arrival.frame_clock)
+        result = recognition_pb2.FrameResult(
+            frame_id=arrival.frame.frame_id,
+            capture_time=convert.timestamp(arrival.capture.time),
+            decision_time=convert.timestamp(self._service.now()),
+            predicted=True,
+        )
+        self._fill(result, seen)
+        self._counters.predicted()
+        self._tell(result)
+
+    def _fill(self, result: recognition_pb2.FrameResult, seen: Seen) -> None:
+        clock = self._service.clock()
+        result.faces.extend(convert.followed_faces(seen, self._question.max_candidates, clock))
+        result.faces_omitted = seen.omitted
+        result.width, result.height = seen.width, seen.height
+        result.minimum_face_pixels = seen.minimum_face
+        result.faces_embedded = seen.embedded
+
+    def _tell(self, result: recognition_pb2.FrameResult) -> None:
+        result.results_dropped = self._outbox.take_lost()
+        if self._outbox.put(recognition_pb2.RecognizeResponse(result=result)):
+            self._counters.results_lost(1)
+
+    def _give_credit(self) -> None:
+        """One more frame is welcome."""
+        if not self._credits:
+            message = recognition_pb2.RecognizeResponse(credits=recognition_pb2.Credits())
+            self._outbox.put(message, losable=False)
+        self._credits += 1
+
+    def _with_credits(self, response: recognition_pb2.RecognizeResponse) -> bool:
+        """Gives all credits of the moment with what is sent next; whether there is anything left to send."""
+        if response.HasField("result") and self._credits:
+            response.result.credits.frames = self._credits
+        elif response.HasField("credits"):
+            response.credits.frames = self._credits
+        else:
+            return True
+        given, self._credits = self._credits, 0
+        return response.HasField("result") or given > 0
+
+    def _challenge(self, request: recognition_pb2.ChallengeRequest) -> None:
+        """Begins a challenge, or says why not."""
+        try:
+            challenges.check_none_runs(self._challenged)
+            order = challenges.parse(request)
+            sizes = {one.track.track_id: one.face.quality.face_pixels for one in self._session.seen.faces}
+            clock, randomness = self._session.clock, random.SystemRandom()
+            self._challenged = challenges.begin(
+                order, sizes, clock=clock, randomness=randomness, new_id=lambda: str(ULID())
+            )
+            progress = challenges.message(self._challenged.progress(clock))
+        except FacesvcError as error:
+            progress = challenges.refusal(request, error)
+        self._outbox.put(recognition_pb2.RecognizeResponse(challenge=progress), losable=False)
+
+    def _judge_challenge(self, seen: Seen, clock: float) -> None:
+        """Shows a running challenge what a look has seen."""
+        challenge = self._challenged
+        if challenge is None or not challenge.running:
+            return
+        views = [challenges.view_of(one, clock) for one in seen.faces if not one.predicted]
+        own = next((view for view in views if view.track_id == challenge.track_id), None)
+        if progress := challenge.look(own) if own else challenge.wait(clock):
+            message = recognition_pb2.RecognizeResponse(challenge=challenges.message(progress))
+            self._outbox.put(message, losable=False)
+
+    def _note(self, seen: Seen, seen_time: datetime) -> None:
+        """Tells the observer who is before the camera."""
         collection_id = self._question.collection_id
-        for decision in answer.decisions:
-            if decision.outcome is not Outcome.MATCH or decision.subject is None:
-                continue
-            subject_id = decision.subject.subject_id
-            if self._service.sightings.arrives(camera_id, collection_id, subject_id, decision.decision_time):
-                event = convert.match_event(decision, str(ULID()), camera_id, zone, collection_id)
-                self._service.feed.publish(event)
+        self._service.observer.note(
+            [
+                Sighting(self._camera, collection_id, one.track.track_id, one.decision, seen_time)
+                for one in seen.faces
+                if one.decision is not None and not one.predicted
+            ]
+        )

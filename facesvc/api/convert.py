@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from facesvc.errors import FacesvcError, InputError
-from facesvc.events.records import MatchEvent
 from facesvc.gallery import Candidate, Consent, ErasureReceipt, Sample, Subject
 from facesvc.stream.policy import Decision, Outcome
 from facesvc.stream.recognizer import Answer
-from facesvc.v1 import common_pb2, enrollment_pb2, presence_pb2, recognition_pb2
+from facesvc.stream.session import Seen
+from facesvc.v1 import common_pb2, enrollment_pb2, recognition_pb2
 from facesvc.vision.detection import LANDMARKS, MinimumFace
 from facesvc.vision.geometry import Box
 from facesvc.vision.pipeline import Analysis, Face, StageTimes
-from facesvc.vision.quality import Quality
+from facesvc.vision.quality import PARTS, Quality
 
 DEFAULT_COLLECTION = "default"
 # gRPC carries a status in headers, of which all together may have 8 KB; there a letter beyond ASCII takes up to twelve.
@@ -95,18 +95,19 @@ def quality(record: Quality) -> common_pb2.Quality:
         yaw_degrees=record.yaw,
         pitch_degrees=record.pitch,
         roll_degrees=record.roll,
+        parts=common_pb2.QualityParts(**{name: getattr(record.parts, name) for name in PARTS}),
     )
 
 
-def face(record: Face, analysis: Analysis) -> common_pb2.Face:
-    """A face of a picture."""
+def face(record: Face, width: int, height: int) -> common_pb2.Face:
+    """A face of a picture of that size."""
     points = {
         name: common_pb2.Point(x=float(x), y=float(y))
         for name, (x, y) in zip(LANDMARKS, record.detection.landmarks, strict=True)
     }
     return common_pb2.Face(
         box=box(record.detection.box),
-        normalized_box=box(record.detection.box, analysis.width, analysis.height),
+        normalized_box=box(record.detection.box, width, height),
         landmarks=common_pb2.Landmarks(**points),
         detection_score=record.detection.score,
         quality=quality(record.quality),
@@ -115,7 +116,7 @@ def face(record: Face, analysis: Analysis) -> common_pb2.Face:
 
 def faces(analysis: Analysis) -> list[common_pb2.Face]:
     """All faces of a picture."""
-    return [face(record, analysis) for record in analysis.faces]
+    return [face(record, analysis.width, analysis.height) for record in analysis.faces]
 
 
 def timings(times: StageTimes, wait_s: float, total_s: float) -> common_pb2.Timings:
@@ -136,8 +137,8 @@ def candidate(record: Candidate) -> common_pb2.Candidate:
     )
 
 
-def decision(record: Decision, max_candidates: int) -> common_pb2.Decision:
-    """A decision with at most ``max_candidates`` candidates."""
+def decision(record: Decision, max_candidates: int, clock: float) -> common_pb2.Decision:
+    """A decision with at most ``max_candidates`` candidates, as it stands at ``clock``."""
     return common_pb2.Decision(
         decision_id=record.decision_id,
         outcome=_OUTCOMES[record.outcome],
@@ -150,14 +151,51 @@ def decision(record: Decision, max_candidates: int) -> common_pb2.Decision:
         decision_time=timestamp(record.decision_time),
         expire_time=timestamp(record.expire_time),
         low_quality_reason=record.low_quality_reason,
+        valid_for=duration(record.valid_for(clock)),
+        frames_looked_at=record.frames_looked_at,
+        frames_agreeing=record.frames_agreeing,
+        settled=record.settled,
+        liveness=liveness(record),
     )
 
 
-def recognized_faces(answer: Answer, max_candidates: int) -> list[recognition_pb2.RecognizedFace]:
-    """Each face of a picture with its decision."""
+def liveness(record: Decision) -> common_pb2.Liveness | None:
+    """What a liveness model made of a face; None where none did."""
+    if record.liveness is None:
+        return None
+    return common_pb2.Liveness(
+        score=record.liveness.score,
+        frames_looked_at=record.liveness.frames,
+        threshold=record.policy.liveness_threshold,
+    )
+
+
+def recognized_faces(answer: Answer, max_candidates: int, clock: float) -> list[recognition_pb2.RecognizedFace]:
+    """Each face of a picture with its decision, sent at ``clock``."""
+    analysis = answer.analysis
     return [
-        recognition_pb2.RecognizedFace(face=face(record, answer.analysis), decision=decision(made, max_candidates))
+        recognition_pb2.RecognizedFace(
+            face=face(record, analysis.width, analysis.height), decision=decision(made, max_candidates, clock)
+        )
         for record, made in answer.faces
+    ]
+
+
+def followed_faces(seen: Seen, max_candidates: int, clock: float) -> list[recognition_pb2.RecognizedFace]:
+    """Each face of a frame of a stream with its track and the decision that holds, sent at ``clock``."""
+    return [
+        recognition_pb2.RecognizedFace(
+            face=face(one.face, seen.width, seen.height),
+            decision=decision(one.decision, max_candidates, clock) if one.decision else None,
+            track=recognition_pb2.Track(
+                track_id=one.track.track_id,
+                start_time=timestamp(one.track.start.time),
+                predicted=one.predicted,
+                velocity_x=one.track.motion.right,
+                velocity_y=one.track.motion.down,
+            ),
+        )
+        for one in seen.faces
     ]
 
 
@@ -233,47 +271,3 @@ def receipt(record: ErasureReceipt) -> enrollment_pb2.ErasureReceipt:
         sample_ids=record.sample_ids,
         erase_time=timestamp(record.erase_time),
     )
-
-
-def match_event(made: Decision, event_id: str, camera_id: str, zone: str, collection_id: str) -> MatchEvent:
-    """The event of a match. ``made.subject`` must be there."""
-    if made.subject is None:
-        raise ValueError("only a match has an event")
-    return MatchEvent(
-        event_id=event_id,
-        decision_id=made.decision_id,
-        camera_id=camera_id,
-        zone=zone,
-        collection_id=collection_id,
-        subject_id=made.subject.subject_id,
-        display_name=made.subject.display_name,
-        external_ids=made.subject.external_ids,
-        similarity=made.subject.similarity,
-        sample_id=made.subject.sample_id,
-        threshold=made.policy.threshold,
-        false_match_rate=made.policy.false_match_rate,
-        policy=made.policy.name,
-        capture_time=made.capture_time,
-        decision_time=made.decision_time,
-        expire_time=made.expire_time,
-    )
-
-
-def event(record: MatchEvent) -> presence_pb2.Event:
-    """An event as a message."""
-    person = Candidate(record.subject_id, record.display_name, record.similarity, record.sample_id, record.external_ids)
-    made = common_pb2.Decision(
-        decision_id=record.decision_id,
-        outcome=_OUTCOMES[Outcome.MATCH],
-        subject=candidate(person),
-        threshold=record.threshold,
-        false_match_rate=record.false_match_rate,
-        policy=record.policy,
-        capture_time=timestamp(record.capture_time),
-        decision_time=timestamp(record.decision_time),
-        expire_time=timestamp(record.expire_time),
-    )
-    seen = presence_pb2.SeenEvent(
-        camera_id=record.camera_id, zone=record.zone, collection_id=record.collection_id, decision=made
-    )
-    return presence_pb2.Event(event_id=record.event_id, event_time=timestamp(record.decision_time), seen=seen)

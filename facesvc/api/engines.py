@@ -7,17 +7,20 @@ replaced is let go of once nobody works with it any more.
 
 from asyncio import Lock
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Condition
+from typing import TypeVar
 
 from facesvc.api.policies import Policies
 from facesvc.errors import ContractMismatchError
 from facesvc.models.packs import Pack
 from facesvc.stream.recognizer import Answer, Question, Recognizer
 from facesvc.vision.pipeline import Pipeline
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +74,14 @@ class Engines:
 
     def recognize(self, data: bytes, question: Question, capture_time: datetime) -> tuple[Answer, str]:
         """As ``Engine.recognize`` by the engine in use, and the contract that the answer was made under."""
+        return self.use(lambda engine: engine.recognize(data, question, capture_time))
+
+    def use(self, work: Callable[[Engine], R]) -> tuple[R, str]:
+        """What ``work`` makes of a picture with the engine in use, and the contract that it was made under."""
         while True:
             with self.using() as engine:
                 try:
-                    return engine.recognize(data, question, capture_time), engine.pack.contract_id
+                    return work(engine), engine.pack.contract_id
                 except ContractMismatchError:
                     if engine is self._current:
                         raise

@@ -94,9 +94,11 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
     async def EraseSubject(  # noqa: N802 - gRPC's name
         self, request: enrollment_pb2.EraseSubjectRequest, context: Context
     ) -> enrollment_pb2.EraseSubjectResponse:
-        """Forget a person and all samples."""
+        """Forget a person, all samples, and what happened with them."""
         service = self._lobby.service
-        receipt = await asyncio.to_thread(service.gallery.erase_subject, *_name(request), service.now())
+        name = _name(request)
+        async with service.observer.erasing(*name):
+            receipt = await asyncio.to_thread(service.gallery.erase_subject, *name, service.now())
         return enrollment_pb2.EraseSubjectResponse(receipt=convert.receipt(receipt))
 
     async def ListSamples(  # noqa: N802 - gRPC's name
@@ -122,9 +124,10 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         """Add pictures, each judged on its own."""
         service = self._lobby.service
         timeout_s = service.settings.limits.enrollment_idle_timeout_seconds
+        party = service.workers.party(patient=True)
         with service.enrollments.admitted():
             while (request := await self._lobby.next_message(requests, timeout_s, "ENROLLMENT_IDLE")) is not None:
-                yield await service.workers.run_next(partial(_Enrolment, service, request), _Enrolment.answer)
+                yield await service.workers.run_next(party, partial(_Enrolment, service, request), _Enrolment.answer)
 
 
 def _new_subject_id(request_id: str) -> str:
@@ -240,5 +243,5 @@ def _response(
     analysis: Analysis | None = None,
     face: Face | None = None,
 ) -> enrollment_pb2.EnrollSamplesResponse:
-    shown = convert.face(face, analysis) if face is not None and analysis is not None else None
+    shown = convert.face(face, analysis.width, analysis.height) if face is not None and analysis is not None else None
     return enrollment_pb2.EnrollSamplesResponse(verdict=verdict, message=message, face=shown)

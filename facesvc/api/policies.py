@@ -32,6 +32,8 @@ class Policies:
     settings: Mapping[str, PolicySettings]
     calibration: Calibration
     pack: str
+    liveness_threshold: float | None = None
+    """The score from which on a face passes as a living one; None where no liveness model is loaded."""
 
     def get(self, name: str) -> Policy:
         """The policy ``name`` (empty: presence). Raises ``NotFoundError``, or ``PreconditionError`` with the cause."""
@@ -50,7 +52,22 @@ class Policies:
             settings.margin,
             settings.minimum_quality,
             timedelta(seconds=settings.decision_lifetime_seconds),
+            settings.matches,
+            settings.frames,
+            settings.liveness_required,
+            self.liveness_threshold or 0.0,
         )
+
+    def get_for_picture(self, name: str) -> Policy:
+        """As ``get``, for a single picture; ``PreconditionError`` too where the policy wants several to agree."""
+        policy = self.get(name)
+        if policy.matches > 1:
+            message = (
+                f"policy {policy.name} decides by {policy.matches} of {policy.frames} frames: open a stream, or choose"
+                " a policy that decides by one"
+            )
+            raise PreconditionError(message, reason="POLICY_NEEDS_STREAM")
+        return policy.of_one_picture
 
     def true_match_rate(self, name: str) -> float:
         """The share of genuine comparisons that reach the threshold; nought where that is not known."""
@@ -73,10 +90,8 @@ class Policies:
 
     def _obstacles(self, settings: PolicySettings) -> list[str]:
         obstacles = []
-        if settings.liveness_required:
-            obstacles.append("it requires liveness, and no liveness model is loaded")
-        if (settings.matches, settings.frames) != (1, 1):
-            obstacles.append(f"it decides by {settings.matches} of {settings.frames} frames, and faces are not tracked")
+        if settings.liveness_required and self.liveness_threshold is None:
+            obstacles.append("it requires liveness, and no liveness model is loaded (see liveness.pack)")
         try:
             rate = self.calibration.tmr_at(settings.false_match_rate, extrapolate=settings.extrapolate)
         except PreconditionError as error:

@@ -1,35 +1,172 @@
-"""``PresenceService``: live events; the rest answers UNIMPLEMENTED."""
+"""``PresenceService``: who is where, what happened, and who was there for how long."""
 
+import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from facesvc.api import convert
+from facesvc.api import convert, convert_events, paging
 from facesvc.api.service import Lobby
+from facesvc.errors import InputError
+from facesvc.events.attendance import Attendance, attendances, midnight
+from facesvc.events.journal import Journal, Wanted
+from facesvc.gallery.records import check_id
 from facesvc.v1 import presence_pb2, presence_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_LOCAL_TIME = Path("/etc/localtime")
+_MAX_ZONE_NAME = 64
 
 
 class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
-    """What happened."""
+    """Who is where, and what happened."""
 
     def __init__(self, lobby: Lobby) -> None:
         self._lobby = lobby
 
+    async def ListPresence(  # noqa: N802 - gRPC's name
+        self, request: presence_pb2.ListPresenceRequest, context: Context
+    ) -> presence_pb2.ListPresenceResponse:
+        """Who is where now."""
+        observer = self._lobby.service.observer
+        size, key = paging.size_of(request), paging.key_after(request, (str, str, str))
+        after = tuple(map(str, key or ()))
+        _check_ids(request.collection_id, request.zone)
+        found = {
+            (one.subject_id, one.collection_id, one.zone): one
+            for one in observer.everybody()
+            if request.collection_id in {"", one.collection_id} and request.zone in {"", one.zone}
+        }
+        rest = sorted(key for key in found if key > after)
+        page = rest[:size]
+        return presence_pb2.ListPresenceResponse(
+            presences=[convert_events.presence(found[key]) for key in page],
+            next_page_token=paging.token_after(request, *page[-1]) if len(rest) > size else "",
+        )
+
     async def WatchEvents(  # noqa: N802 - gRPC's name
-        self, request: presence_pb2.WatchEventsRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: presence_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[presence_pb2.WatchEventsResponse]:
         """Events as they happen."""
         service = self._lobby.service
+        journal, observer = service.journal, service.observer
         with service.watchers.admitted():
-            token = request.resume_token or service.feed.token()
-            deliveries = service.feed.watch(token)
-            yield presence_pb2.WatchEventsResponse(resume_token=token)
-            async for delivery in deliveries:
-                event = delivery.event
-                wanted = request.collection_id in {"", event.collection_id} and request.zone in {"", event.zone}
-                # What was not asked for still moves the token, or a reader of a quiet zone would fall behind.
-                yield presence_pb2.WatchEventsResponse(
-                    event=convert.event(event) if wanted else None, resume_token=delivery.resume_token
-                )
+            place = journal.place(request.resume_token) if request.resume_token else journal.head
+            yield presence_pb2.WatchEventsResponse(resume_token=journal.token(place))
+            async for page in observer.watch(place):
+                for number, event in page:
+                    wanted = request.collection_id in {"", event.collection_id} and request.zone in {"", event.zone}
+                    if wanted:
+                        told = convert_events.event(event, observer.valid_for(event))
+                        yield presence_pb2.WatchEventsResponse(event=told, resume_token=journal.token(number))
+                if page and not wanted:
+                    # What was not asked for still moves the token, or a reader of a quiet zone would fall behind.
+                    yield presence_pb2.WatchEventsResponse(resume_token=journal.token(page[-1][0]))
             self._lobby.refuse_if_stopping()
+
+    async def ListEvents(  # noqa: N802 - gRPC's name
+        self, request: presence_pb2.ListEventsRequest, context: Context
+    ) -> presence_pb2.ListEventsResponse:
+        """Events of the past."""
+        service = self._lobby.service
+        size, key = paging.size_of(request), paging.key_after(request, (int, int))
+        after = (int(key[0]), int(key[1])) if key else None
+        wanted = _wanted(request, request.collection_id)
+        page = await service.observer.read(partial(service.journal.list_events, wanted, size, after))
+        return presence_pb2.ListEventsResponse(
+            events=[convert_events.event(one, service.observer.valid_for(one)) for one in page.events],
+            next_page_token=paging.token_after(request, *page.next_after) if page.next_after else "",
+        )
+
+    async def ListAttendance(  # noqa: N802 - gRPC's name
+        self, request: presence_pb2.ListAttendanceRequest, context: Context
+    ) -> presence_pb2.ListAttendanceResponse:
+        """Who was there for how long."""
+        service = self._lobby.service
+        size, key = paging.size_of(request), paging.key_after(request, (str, str))
+        zone = _time_zone(request.time_zone)
+        after = (_day_of(str(key[0]), zone), str(key[1])) if key else None
+        wanted = _wanted(request, request.collection_id or convert.DEFAULT_COLLECTION)
+        read = partial(_attendances, service.journal, wanted, zone, service.now(), after, size + 1)
+        found = await service.observer.read(read)
+        page = found[:size]
+        return presence_pb2.ListAttendanceResponse(
+            attendances=[convert_events.attendance(one) for one in page],
+            next_page_token=paging.token_after(request, page[-1].day.isoformat(), page[-1].subject_id)
+            if len(found) > size
+            else "",
+        )
+
+
+def _attendances(
+    journal: Journal, wanted: Wanted, zone: tzinfo, now: datetime, after: tuple[date, str] | None, limit: int
+) -> list[Attendance]:
+    """In a thread: the first days and people that come ``after`` these."""
+    start = wanted.start
+    if after is not None:
+        begin = midnight(after[0], zone)
+        start = begin if start is None else max(start, begin)
+    found = attendances(journal.stays(replace(wanted, start=start)), zone, now, start, wanted.end)
+    return list(islice((one for one in found if after is None or (one.day, one.subject_id) > after), limit))
+
+
+def _wanted(request: presence_pb2.ListEventsRequest | presence_pb2.ListAttendanceRequest, collection_id: str) -> Wanted:
+    """The filters of a request. Raises ``InputError`` naming the field."""
+    _check_ids(collection_id, request.zone, request.subject_id)
+    start = _time(request.start_time, "start_time") if request.HasField("start_time") else None
+    end = _time(request.end_time, "end_time") if request.HasField("end_time") else None
+    if start is not None and end is not None and end <= start:
+        raise InputError("must be after start_time", field="end_time")
+    return Wanted(start, end, collection_id, request.zone, request.subject_id)
+
+
+def _check_ids(collection_id: str, zone: str, subject_id: str = "") -> None:
+    for name, value in (("collection_id", collection_id), ("zone", zone), ("subject_id", subject_id)):
+        if value:
+            check_id(value, name)
+
+
+def _time(message: Timestamp, field: str) -> datetime:
+    return convert.time_of(message, field)
+
+
+def _day_of(text: str, zone: tzinfo) -> date:
+    """The day in a token, one that has a midnight. Raises ``InputError``."""
+    try:
+        day = date.fromisoformat(text)
+        midnight(day, zone)
+        return day
+    except (ValueError, OverflowError):
+        raise InputError("this is not a token of this list: start again without it", field="page_token") from None
+
+
+def _time_zone(name: str) -> tzinfo:
+    """A time zone by its name, or the server's. Raises ``InputError`` for one that nobody knows."""
+    if not name:
+        return _local_zone()
+    try:
+        if len(name) <= _MAX_ZONE_NAME:
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    message = f"{name[:_MAX_ZONE_NAME]!a} is no time zone that this server knows: write one such as Europe/Berlin"
+    raise InputError(message, field="time_zone")
+
+
+def _local_zone() -> tzinfo:
+    """The server's time zone, with its changes of the clock; UTC where the system names none."""
+    try:
+        if name := os.environ.get("TZ", "").removeprefix(":"):
+            return ZoneInfo(name)
+        with _LOCAL_TIME.open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC

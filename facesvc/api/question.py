@@ -7,6 +7,7 @@ from facesvc.api.engines import Engine
 from facesvc.api.service import Service
 from facesvc.errors import ImageError, InputError
 from facesvc.gallery.records import check_id
+from facesvc.stream.policy import Policy
 from facesvc.stream.recognizer import Question
 from facesvc.v1 import common_pb2, recognition_pb2
 from facesvc.vision.decode import check_length
@@ -84,11 +85,18 @@ def _parse_question(
     look = Look.parse(service, request.options)
     return Question(
         request.collection_id or convert.DEFAULT_COLLECTION,
-        service.engine.policies.get(request.policy),
+        _policy(service, request),
         request.max_candidates or 1,
         look.minimum_face,
         look.max_faces,
     )
+
+
+def _policy(service: Service, request: recognition_pb2.SearchRequest | recognition_pb2.StreamOpening) -> Policy:
+    policies = service.engine.policies
+    if isinstance(request, recognition_pb2.SearchRequest):
+        return policies.get_for_picture(request.policy)
+    return policies.get(request.policy)
 
 
 def check_size(service: Service, data: bytes, field: str) -> None:

@@ -1,6 +1,5 @@
 """``RecognitionService``: parse, call, map the reply."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import grpc
 
 from facesvc.api import convert
-from facesvc.api.camera import Arrival, Stream, read_frames
+from facesvc.api.camera import Arrival, Stream
 from facesvc.api.question import Look, check_size, parse_question
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import InputError
@@ -50,7 +49,9 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         analysis, timings = await look.analyse(service.clock(), request.image.data, embed=True)
         return recognition_pb2.EmbedResponse(
             faces=[
-                recognition_pb2.EmbeddedFace(face=convert.face(face, analysis), embedding=face.vector)
+                recognition_pb2.EmbeddedFace(
+                    face=convert.face(face, analysis.width, analysis.height), embedding=face.vector
+                )
                 for face in analysis.faces
             ],
             embedding_contract=look.engine.pack.contract_id,
@@ -76,14 +77,14 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         )
         if not reference.faces or reference.faces[0].vector is None:
             return response
-        response.reference_face.CopyFrom(convert.face(reference.faces[0], reference))
+        response.reference_face.CopyFrom(convert.face(reference.faces[0], reference.width, reference.height))
         compared = []
         for face in analysis.faces:
             assert face.vector is not None  # asked for above
             similarity = max(-1.0, min(1.0, float(face.vector @ reference.faces[0].vector)))
             compared.append(
                 recognition_pb2.ComparedFace(
-                    face=convert.face(face, analysis),
+                    face=convert.face(face, analysis.width, analysis.height),
                     similarity=similarity,
                     distance=convert.distance(similarity),
                     same_person=similarity >= policy.threshold,
@@ -102,7 +103,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         now, arrival = service.now(), service.clock()
         begun, answer, contract_id = await service.workers.run(_timed, service, request.image.data, question, now)
         return recognition_pb2.SearchResponse(
-            faces=convert.recognized_faces(answer, question.max_candidates),
+            faces=convert.recognized_faces(answer, question.max_candidates, service.clock()),
             width=answer.analysis.width,
             height=answer.analysis.height,
             faces_omitted=answer.analysis.omitted,
@@ -124,15 +125,9 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
                 raise InputError("the first message of a stream must be its opening", field="opening")
             stream = Stream(service, first.opening)
             with stream.counted():
-                yield recognition_pb2.RecognizeResponse(opened=await asyncio.to_thread(stream.opened))
-                reader = asyncio.create_task(read_frames(requests, mailbox, service))
-                try:
-                    while await mailbox.ready():
-                        yield recognition_pb2.RecognizeResponse(result=await stream.next_result(mailbox))
-                    self._lobby.refuse_if_stopping()
-                    await reader
-                finally:
-                    reader.cancel()
+                async for response in stream.talk(requests, mailbox):
+                    yield response
+                self._lobby.refuse_if_stopping()
 
 
 def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer, str]:

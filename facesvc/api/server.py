@@ -1,5 +1,6 @@
 """The gRPC server: services, health, reflection, limits; opened before the models are there, and closed gently."""
 
+import asyncio
 import socket
 
 import grpc
@@ -8,6 +9,7 @@ from grpc_reflection.v1alpha import reflection
 
 from facesvc.api.admin import AdminServicer
 from facesvc.api.enrollment import EnrollmentServicer
+from facesvc.api.observer import Observer
 from facesvc.api.presence import PresenceServicer
 from facesvc.api.recognition import RecognitionServicer
 from facesvc.api.service import Lobby, Service
@@ -42,12 +44,14 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._grace_s = settings.server.shutdown_grace_seconds
         self._lobby = Lobby()
+        self._observer: Observer | None = None
+        self._regulating: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
         recognition_pb2_grpc.add_RecognitionServiceServicer_to_server(RecognitionServicer(self._lobby), self._grpc)
         # The stubs call abstract what the generated base class answers: UNIMPLEMENTED.
         enrollment = EnrollmentServicer(self._lobby)  # type: ignore[abstract]
-        presence = PresenceServicer(self._lobby)  # type: ignore[abstract]
+        presence = PresenceServicer(self._lobby)
         admin = AdminServicer(self._lobby)  # type: ignore[abstract]
         enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server(enrollment, self._grpc)
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(presence, self._grpc)
@@ -70,14 +74,21 @@ class Server:
 
     async def open(self, service: Service) -> None:
         """Answer calls with ``service``, whose models are loaded and warm."""
+        self._observer = service.observer
+        await self._observer.start()
         self._lobby.open(service)
+        self._regulating = asyncio.create_task(service.regulator.run())
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Turn new calls away, finish what runs, and close within the grace time."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lobby.close()
+        if self._regulating is not None:
+            self._regulating.cancel()
         await self._grpc.stop(self._grace_s)
+        if self._observer is not None:
+            await self._observer.stop()
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in ("", *SERVICES):

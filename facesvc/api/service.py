@@ -9,15 +9,17 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from facesvc.api.engines import Engine, Engines
+from facesvc.api.machine import Regulator
+from facesvc.api.observer import Observer
 from facesvc.api.workers import Workers
 from facesvc.config import Settings
 from facesvc.errors import DeadlineError, ExhaustedError, UnavailableError
-from facesvc.events.feed import Feed
+from facesvc.events.journal import Journal
 from facesvc.gallery import Gallery
 from facesvc.models.library import Library
 from facesvc.models.packs import Pack
 from facesvc.stream.mailbox import Mailbox
-from facesvc.stream.sightings import Sightings
+from facesvc.stream.statistics import Statistics
 
 T = TypeVar("T")
 
@@ -65,8 +67,10 @@ class Service:
     library: Library
     gallery: Gallery
     workers: Workers
-    feed: Feed
-    sightings: Sightings
+    regulator: Regulator
+    statistics: Statistics
+    journal: Journal
+    observer: Observer
     streams: Register
     enrollments: Register
     watchers: Register
@@ -100,7 +104,7 @@ class Lobby:
         if self._service is not None:
             self._service.workers.drain()
             self._service.streams.close()
-            self._service.feed.close()
+            self._service.observer.close()
 
     @property
     def service(self) -> Service:

@@ -17,7 +17,7 @@ from ulid import ULID
 
 from facesvc import errors
 from facesvc.api.convert import shortened
-from facesvc.events.feed import EventsMissedError
+from facesvc.events.journal import EventsMissedError
 
 DOMAIN = "facesvc"
 

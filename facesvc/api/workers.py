@@ -1,15 +1,18 @@
-"""One pool of threads for all pictures, with a permit for each thread and a bound on who may wait."""
+"""One pool of threads for all pictures, shared fairly, with a bound on who may wait."""
 
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 from facesvc.errors import ExhaustedError, UnavailableError
+from facesvc.stream.meter import Load, Meter
+from facesvc.stream.scheduler import FairQueue, Party, Turn
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,63 +22,123 @@ _BACKGROUND_NICENESS = 10
 
 
 class Workers:
-    """``count`` pictures at a time; permits are given in the order they were asked for, so streams take turns."""
+    """``count`` pictures at a time. Whose is next is decided by ``FairQueue``: streams share by time and weight.
 
-    def __init__(self, count: int, max_waiting: int) -> None:
+    Belongs on one event loop. A stream whose next frame waits keeps its place among the others where it asks again
+    before it awaits anything else.
+    """
+
+    def __init__(self, count: int, max_waiting: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self.count = count
+        self._free = count
         self._max_waiting = max_waiting
-        self._waiting = 0
         self._draining = False
-        self._permits = asyncio.Semaphore(count)
+        self._clock = clock
+        self._queue: FairQueue[_Permit] = FairQueue()
+        self._calls = Party()
+        self._meter = Meter(count, clock())
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="worker")
+
+    @property
+    def free(self) -> int:
+        """How many have nothing to do."""
+        return self._free
+
+    def load(self) -> Load:
+        """How busy they were lately, and how long those waited for them who are in a hurry."""
+        return self._meter.load(self._clock())
+
+    def party(self, weight: float = 1.0, *, patient: bool = False) -> Party:
+        """A place among those who share the workers, for ``run_next``; there is nothing to close."""
+        return Party(weight, patient)
 
     async def run(self, function: Callable[..., R], *arguments: Any) -> R:
         """The result of a call in a worker thread. Raises ``ExhaustedError`` when too many wait already."""
-        if self._waiting >= self._max_waiting:
-            message = f"{self._waiting} calls are waiting for {self.count} workers: come again"
+        waiting = self._queue.waiting(self._calls)
+        if not self._free and waiting >= self._max_waiting:
+            message = f"{waiting} calls are waiting for {self.count} workers: come again"
             raise ExhaustedError(message, reason="TOO_MANY_WAITING_CALLS")
-        self._waiting += 1
-        try:
-            await self._permits.acquire()
-        finally:
-            self._waiting -= 1
-        return await self._start(lambda: function(*arguments))
+        turn = await self._next_turn(self._calls)
+        return await self._start(turn, lambda: function(*arguments))
 
-    async def run_next(self, take: Callable[[], T], function: Callable[[T], R]) -> R:
+    async def run_next(self, party: Party, take: Callable[[], T], function: Callable[[T], R]) -> R:
         """The result of a stream's next job, taken when a worker is free, so that it is the newest frame.
 
         A stream has one job under way and its place on the register, so it may wait however many calls do.
         """
-        await self._permits.acquire()
+        turn = await self._next_turn(party)
         try:
             job = take()
         except BaseException:
-            self._permits.release()
+            self._end(turn, 0.0)
             raise
-        return await self._start(lambda: function(job))
+        return await self._start(turn, lambda: function(job))
 
     def drain(self) -> None:
         """Finish what runs and begin nothing more: whoever waits is turned away."""
         self._draining = True
 
-    async def _start(self, call: Callable[[], R]) -> R:
-        """Run ``call`` under a permit that the caller has acquired."""
+    async def _next_turn(self, party: Party) -> Turn["_Permit"]:
+        """Wait for a worker; a caller who leaves meanwhile has never been there."""
+        permit: _Permit = asyncio.get_running_loop().create_future()
+        asked = self._clock()
+        self._queue.put(party, permit, asked)
+        self._hand_out()
+        try:
+            turn = await permit
+        except asyncio.CancelledError:
+            self._queue.discard(party, permit)
+            if permit.done() and not permit.cancelled():
+                self._end(permit.result(), 0.0)
+            raise
+        if not party.patient:
+            now = self._clock()
+            self._meter.waited(now - asked, now)
+        return turn
+
+    def _hand_out(self) -> None:
+        """Give every free worker to whoever is next."""
+        while self._free and (turn := self._queue.take()) is not None:
+            if turn.job.done():  # cancelled a moment ago, and not yet discarded
+                self._queue.finish(turn, 0.0, self._clock())
+                continue
+            self._free -= 1
+            self._meter.began(self._clock())
+            turn.job.set_result(turn)
+
+    async def _start(self, turn: Turn["_Permit"], call: Callable[[], R]) -> R:
+        """Run ``call`` in the worker that ``turn`` gives."""
         if self._draining:
-            self._permits.release()
+            self._end(turn, 0.0)
             raise UnavailableError("the server is stopping: come again in a moment", reason="SERVER_STOPPING")
         loop = asyncio.get_running_loop()
+        begun = self._clock()
+        future = self._threads.submit(call)
+        answer = asyncio.wrap_future(future)
 
         def release(_: Future[R]) -> None:
-            loop.call_soon_threadsafe(self._permits.release)
+            loop.call_soon_threadsafe(self._end, turn, self._clock() - begun)
 
-        future = self._threads.submit(call)
-        # The permit belongs to the thread: a caller who leaves does not free it before the thread is done.
+        # The permit belongs to the thread: a caller who leaves does not free it before the thread is done. And it is
+        # freed after the caller was told: see _end.
         future.add_done_callback(release)
-        return await asyncio.wrap_future(future)
+        return await answer
+
+    def _end(self, turn: Turn["_Permit"], seconds: float) -> None:
+        """A worker is free again. It is given away a turn of the loop later: by then its stream may wait again."""
+        now = self._clock()
+        self._queue.finish(turn, seconds, now)
+        self._meter.ended(now)
+        self._free += 1
+        asyncio.get_running_loop().call_soon(self._hand_out)
 
     def close(self) -> None:
         """Wait for what runs; nothing may be started any more."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+# Done when its owner may begin.
+_Permit: TypeAlias = "asyncio.Future[Turn[_Permit]]"
 
 
 class Background:

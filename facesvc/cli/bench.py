@@ -6,11 +6,15 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from facesvc.cli import bench_migration, bench_stages, bench_stream, bench_tune
+from facesvc.cli import bench_migration, bench_stages, bench_stream, bench_streams, bench_tune
 from facesvc.cli.console import Json, err, out, print_json, say, settings_of
 from facesvc.config import Settings
 
+app = typer.Typer(invoke_without_command=True)
+app.command()(bench_streams.streams)
 
+
+@app.callback()
 def bench(
     context: typer.Context,
     *,
@@ -31,6 +35,8 @@ def bench(
     With --tune something else is measured: one frame alone, and frames a second with all workers busy, in both modes.
     The better one is what the server then uses for that pack on this machine, as long as models.mode is "auto".
     """
+    if context.invoked_subcommand:
+        return
     settings = _with_pack(settings_of(context), pack)
     if tune:
         err.print("measuring both modes", style="dim")

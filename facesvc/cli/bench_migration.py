@@ -118,7 +118,7 @@ class _Watch:
 
     def _stream(self) -> None:
         try:
-            for result in self._client.recognize(opening("bench", options=_OPTIONS), self._frames()):
+            for result in self._client.recognize(opening("bench", options=_OPTIONS, every_frame=True), self._frames()):
                 with self._grown:
                     self._results.append((time.perf_counter(), result))
                     self._grown.notify_all()

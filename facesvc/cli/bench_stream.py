@@ -142,7 +142,7 @@ class StreamBench:
                 yield frame(number, shown[number % len(shown)])
 
         turn.put(None)
-        for result in self._client.recognize(opening("bench"), feed()):
+        for result in self._client.recognize(opening("bench", every_frame=True), feed()):
             note(result, time.perf_counter() - sent)
             turn.put(None)
 

@@ -11,6 +11,7 @@ import typer
 from facesvc import __version__, config
 from facesvc.cli import (
     bench,
+    camera,
     compare,
     console,
     demo,
@@ -23,6 +24,7 @@ from facesvc.cli import (
     models_quantize,
     recognize,
     serve,
+    statistics,
     subjects,
     watch,
 )
@@ -38,14 +40,16 @@ app.command()(demo.demo)
 app.command()(enroll.enroll)
 app.add_typer(subjects.app, name="subjects")
 app.command()(recognize.recognize)
+app.command()(camera.camera)
 app.command()(watch.watch)
+app.command()(statistics.statistics)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)
 models.app.command()(models_calibrate.calibrate)
 models.app.command()(models_migrate.migrate)
 models.app.command("quantize")(models_quantize.quantize)
 app.add_typer(models.app, name="models")
-app.command()(bench.bench)
+app.add_typer(bench.app, name="bench")
 app.command()(doctor.doctor)
 
 

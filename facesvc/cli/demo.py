@@ -90,7 +90,7 @@ def _enrol(client: Client, subject_id: str, name: str, data: bytes) -> None:
 def _stream(client: Client, scenes: list[Scene], report: Report) -> None:
     """Film at the camera's pace and feed the results to the report, live in a terminal, line by line without one."""
     shots = film(scenes, _WIDTH, _HEIGHT, _SEED)
-    results = client.recognize(opening("demo-camera", zone="lobby"), _paced(shots, report))
+    results = client.recognize(opening("demo-camera", zone="lobby", every_frame=True), _paced(shots, report))
     if not out.is_terminal:
         for result in results:
             for line in report.add(result):

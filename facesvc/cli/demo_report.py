@@ -62,7 +62,8 @@ class Report:
             seconds = getattr(result.timings, stage).ToTimedelta().total_seconds()
             self._stage_ms[stage].append(1000 * seconds)
         now = time.monotonic() - self._started
-        visible = dict(self._judge(face, shot, now) for face in result.faces)
+        # Where a hidden face should be says nothing about whether it was recognised.
+        visible = dict(self._judge(face, shot, now) for face in result.faces if not face.track.predicted)
         matches = sum(face.decision.outcome == common_pb2.OUTCOME_MATCH for face in result.faces)
         if self._best_shot is None or matches > self._best_shot[0]:
             self._best_shot = (matches, shot, result)

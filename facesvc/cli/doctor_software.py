@@ -37,8 +37,8 @@ def providers(settings: Settings) -> Finding:
     if packs.verify(folder):
         there = ", ".join(available_providers())
         return Finding(Level.WARNING, f"{start}; there are {there}", f"{_cure(name)}, then look again")
-    pack = packs.load_manifest(folder)
     try:
+        pack = packs.load_manifest(folder)
         networks = [
             Network.load(pack.path(file), providers=chosen.providers, strict=chosen.strict_providers)
             for file in (*pack.detector.files.values(), pack.embedder.file)
@@ -46,6 +46,8 @@ def providers(settings: Settings) -> Finding:
     except DependencyError as error:
         advice = "set models.providers to what is there, or models.strict_providers to false"
         return Finding(Level.ERROR, f"{start}: {error.message}", advice)
+    except NotFoundError as error:
+        return Finding(Level.WARNING, start, error.message)
     used = dict.fromkeys(provider for network in networks for provider in network.providers)
     found = f"{start}, in use {', '.join(used)}"
     # The CPU is there for what an accelerator leaves; that none is left is nothing to warn of.

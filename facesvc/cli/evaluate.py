@@ -11,6 +11,7 @@ from rich.table import Table
 
 from facesvc.cli import evaluate_compare
 from facesvc.cli.console import Json, complain, out, print_json, printable, settings_of
+from facesvc.cli.evaluate_liveness import evaluate_liveness
 from facesvc.cli.evaluation import Evaluation, Identification, figures, looks
 from facesvc.cli.evaluation_plot import check_plottable, draw
 from facesvc.cli.lfw import IDENTIFICATION, Protocol, read_protocol
@@ -47,8 +48,12 @@ class Task:
 
 def evaluate(
     context: typer.Context,
-    lfw: Annotated[Path, typer.Option(metavar="DIR", help="The folder with pairs.txt and images/.")],
-    pack: Annotated[str, typer.Option(help="The model pack to measure; empty: the active one.")] = "",
+    lfw: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder with pairs.txt and images/.")] = None,
+    liveness: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Measure a liveness pack instead, on the genuine* and spoof_KIND* in here."),
+    ] = None,
+    pack: Annotated[str, typer.Option(help="The pack to measure; empty: the active one.")] = "",
     compare: Annotated[str, typer.Option(metavar="A,B,...", help="Measure these packs instead, side by side.")] = "",
     minimum_face: Annotated[float, typer.Option(help="Side of the smallest face looked for, in pixels.")] = 40.0,
     calibrate: Annotated[
@@ -59,11 +64,18 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE.png", help="Draw ROC and score histograms into this file.")
     ] = None,
 ) -> None:
-    """Measure how well a model pack recognises the people of LFW.
+    """Measure how well a model pack recognises the people of LFW, or a liveness pack tells them from pictures.
 
     Verification by pairs.txt and, where identification.txt is there, identification of everybody by one gallery photo.
+    With --liveness: attacks that pass and genuine faces that do not, on still pictures and on attacks made of them; the
+    people of LFW are looked at as well where --lfw is there too.
     """
     settings, minimum = settings_of(context), MinimumFace(minimum_face)
+    if liveness:
+        _liveness(settings, liveness, lfw, pack, alone=not (compare or calibrate or plot), as_json=as_json)
+        return
+    if lfw is None:
+        raise InputError("name what to measure on: --lfw DIR, or --liveness DIR for a liveness pack", field="lfw")
     if compare and (pack or plot):
         raise InputError("--compare goes with neither --pack nor --plot", field="compare")
     packs = _names(compare) if compare else [library(settings).active(pack or settings.models.pack)]
@@ -125,6 +137,12 @@ def record_of(result: Evaluation, identified: Identification, data_set: str, now
         data_set=data_set,
         time=now.isoformat(timespec="seconds"),
     )
+
+
+def _liveness(settings: Settings, folder: Path, lfw: Path | None, pack: str, *, alone: bool, as_json: bool) -> None:
+    if not alone:
+        raise InputError("--liveness goes with --pack and --lfw only", field="liveness")
+    evaluate_liveness(settings, folder, (lfw, read_protocol(lfw)) if lfw else None, pack, as_json=as_json)
 
 
 def _names(compare: str) -> list[str]:

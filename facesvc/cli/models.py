@@ -1,8 +1,8 @@
 """``facesvc models``: which packs there are, where they come from, and whether they are whole."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +14,10 @@ from facesvc.cli import models_get
 from facesvc.cli.console import Json, cell, complain, out, print_json, say, settings_of, table_of
 from facesvc.cli.models_get import megabytes, size_bytes
 from facesvc.errors import NotFoundError, WeightsError
-from facesvc.models import catalog, default_pack, packs
+from facesvc.models import catalog, default_pack, liveness_packs, packs
 from facesvc.models.figures import Figures
 from facesvc.models.library import Library
+from facesvc.models.parts import licences
 
 app = typer.Typer(help="The packs of neural networks that recognition runs on.", no_args_is_help=True)
 
@@ -29,6 +30,7 @@ _STYLES = {WHOLE: "green", DAMAGED: "red", NOT_BUILT: "yellow", AVAILABLE: "dim"
 class Listed:
     """A pack that is there or could be; without a manifest that can be read, little is known about it.
 
+    ``kind`` is what it is for; one of kind liveness has no contract and no calibration.
     ``accepted`` is when each licence that forbids commercial use was accepted. ``calibration`` says where the
     false-match rates are from, measured with so many ``impostor_pairs``; ``accuracy`` (0 to 1) is what
     ``facesvc evaluate`` found here on ``data_set``. All four are None where nothing was measured.
@@ -37,6 +39,7 @@ class Listed:
     name: str
     active: bool
     state: str
+    kind: str | None = packs.RECOGNITION
     licences: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     size_bytes: int | None = None
@@ -54,14 +57,15 @@ def list_packs(context: typer.Context, as_json: Json = False) -> None:
     """List the packs, installed or to be pulled, with licences, size, embedding contract and calibration."""
     settings = settings_of(context)
     library = engine.library(settings)
-    found = _found(library, library.active(settings.models.pack))
+    found = _found(library, library.active(settings.models.pack), settings.liveness.pack)
     if as_json:
         print_json([asdict(pack) for pack in found])
         return
-    table = table_of("pack", "active", "state", "size", "what is known")
+    table = table_of("pack", "kind", "active", "state", "size", "what is known")
     for pack in found:
         table.add_row(
             cell(pack.name),
+            pack.kind or "",
             "yes" if pack.active else "",
             cell(pack.state, _STYLES[pack.state]),
             "" if pack.size_bytes is None else megabytes(pack.size_bytes),
@@ -113,7 +117,7 @@ def verify(
         for line in (*problems, _advice(library, name)):
             say(f"{name}: {line}")
     else:
-        found = library.peek(name)
+        found = library.peek_any(name)
         say(f"{name}: {len(found.files)} files, {megabytes(size_bytes(found))}, all whole, in {folder}")
     if problems:
         raise typer.Exit(1)
@@ -125,50 +129,58 @@ app.command()(models_get.rollback)
 app.command()(models_get.remove)
 
 
-def _found(library: Library, active: str) -> list[Listed]:
-    """The packs that are here, then the active one if it is not, then what the catalogue has beside them."""
-    here = library.names()
-    missing = [] if active in here else [Listed(active, active=True, state=MISSING)]
+def _found(library: Library, active: str, liveness: str) -> list[Listed]:
+    """The packs that are here, then the active ones that are not, then what the catalogue has beside them."""
+    here, kinds = library.names(), {packs.RECOGNITION: active, liveness_packs.KIND: liveness}
+    missing = [
+        Listed(name, active=True, state=MISSING, kind=kind) for kind, name in kinds.items() if name and name not in here
+    ]
     known = [
         Listed(name, active=False, state=AVAILABLE, licences=entry.licences, size_bytes=entry.size_bytes)
         for name, entry in catalog.ENTRIES.items()
-        if name not in here and name != active
+        if name not in here and name not in kinds.values()
     ]
-    return [*(_listed(library, name, active=name == active) for name in here), *missing, *known]
+    return [*(_listed(library, name, kinds) for name in here), *missing, *known]
 
 
-def _listed(library: Library, name: str, *, active: bool) -> Listed:
+def _listed(library: Library, name: str, in_use: Mapping[str, str]) -> Listed:
     if name == default_pack.NAME and not (library.folder / name).exists():
-        licences = dict.fromkeys(
-            f"{source.package} {source.version}: {source.licence}" for source in default_pack.SOURCES.values()
-        )
         return Listed(
             name,
-            active,
+            name == in_use[packs.RECOGNITION],
             NOT_BUILT,
-            tuple(licences),
+            licences=licences(default_pack.SOURCES.values()),
             dimension=default_pack.DIMENSION,
             contract_id=default_pack.contract_id(),
         )
     try:
-        pack = library.peek(name)
+        pack = library.peek_any(name)
     except (WeightsError, NotFoundError):
-        return Listed(name, active, DAMAGED)
-    measured, figures = bool(pack.calibration.points), _figures(library, pack)
-    return Listed(
+        return Listed(name, name in in_use.values(), DAMAGED, kind=None)
+    kind = packs.kind_of(pack)
+    listed = Listed(
         name,
-        active,
+        name == in_use[kind],
         DAMAGED if packs.verify(pack.folder) else WHOLE,
+        kind,
         pack.licences,
         tuple(f"{one.time}: {one.licence}" for one in pack.acceptances),
         size_bytes(pack),
-        pack.dimension,
-        pack.contract_id,
-        pack.calibration.source if measured else None,
-        pack.calibration.impostor_pairs if measured else None,
-        figures.accuracy if figures else None,
-        figures.data_set if figures else None,
-        library.has_previous(name),
+        has_previous=library.has_previous(name),
+    )
+    return _with_measurements(listed, library, pack) if isinstance(pack, packs.Pack) else listed
+
+
+def _with_measurements(listed: Listed, library: Library, pack: packs.Pack) -> Listed:
+    measured, figures = bool(pack.calibration.points), _figures(library, pack)
+    return replace(
+        listed,
+        dimension=pack.dimension,
+        contract_id=pack.contract_id,
+        calibration=pack.calibration.source if measured else None,
+        impostor_pairs=pack.calibration.impostor_pairs if measured else None,
+        accuracy=figures.accuracy if figures else None,
+        data_set=figures.data_set if figures else None,
     )
 
 
@@ -189,7 +201,7 @@ def _known(pack: Listed) -> Iterator[str]:
         yield f"{pack.dimension} values a face, contract {pack.contract_id}"
     if pack.calibration is not None:
         yield f"false-match rates from {pack.calibration} ({pack.impostor_pairs:,} impostor pairs)"
-    elif pack.state == WHOLE:
+    elif pack.state == WHOLE and pack.kind == packs.RECOGNITION:
         yield "false-match rates never measured"
     if pack.accuracy is not None:
         yield f"accuracy {pack.accuracy:.2%}, measured here on {pack.data_set}"
@@ -201,7 +213,7 @@ def _problems(library: Library, name: str) -> list[str]:
     if problems := packs.verify(library.path(name)):
         return problems
     try:
-        library.peek(name)
+        library.peek_any(name)
     except WeightsError as error:
         return [error.message]
     return []

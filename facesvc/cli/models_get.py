@@ -17,7 +17,8 @@ from facesvc.errors import NotFoundError, PreconditionError, WeightsError
 from facesvc.models import default_pack, download, fetch
 from facesvc.models.intake import Agree, draft_asking
 from facesvc.models.library import Library
-from facesvc.models.packs import Pack
+from facesvc.models.liveness_packs import LivenessPack
+from facesvc.models.packs import AnyPack, Pack, kind_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the pack.")]
 AcceptLicence = Annotated[
@@ -66,7 +67,7 @@ def add(
     if as_json:
         print_json(_told(pack))
         return
-    say(f"{pack.name}: added, {megabytes(size_bytes(pack))}, {pack.dimension} values a face, in {pack.folder}")
+    say(f"{pack.name}: added, {megabytes(size_bytes(pack))}, {_makes(pack)}, in {pack.folder}")
     _say_more(settings, pack, before)
 
 
@@ -75,8 +76,9 @@ def use(context: typer.Context, name: Name, as_json: Json = False) -> None:
     settings = settings_of(context)
     library = engine.library(settings)
     configured = settings.models.pack
+    if name != default_pack.NAME:
+        library.peek(name)
     if configured and configured != name:
-        library.path(name)
         raise PreconditionError(
             f"the settings say that pack {configured} is used: write {name} there, in the settings file as pack under"
             " [models] or in FACESVC_MODELS__PACK, or take it out and choose again"
@@ -108,7 +110,7 @@ def remove(context: typer.Context, name: Name, as_json: Json = False) -> None:
             " `facesvc models build --force` builds it anew"
         )
     library.path(name)
-    if name == library.active(settings.models.pack):
+    if name in (library.active(settings.models.pack), settings.liveness.pack):
         raise PreconditionError(f"the pack {name} is in use: `facesvc models use` another one first")
     library.remove(name)
     if as_json:
@@ -124,7 +126,7 @@ def rollback(context: typer.Context, name: Name, as_json: Json = False) -> None:
     before = _contract(library, name)
     pack = library.rollback(name)
     if as_json:
-        print_json({**_told(pack), "same_contract": before == pack.contract_id})
+        print_json({**_told(pack), "same_contract": before == _contract_of(pack)})
         return
     say(f"{name}: the version before is there again")
     _say_more(settings, pack, before)
@@ -135,7 +137,7 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"
 
 
-def size_bytes(pack: Pack) -> int:
+def size_bytes(pack: AnyPack) -> int:
     """All files of a pack together."""
     return sum(file.size_bytes for file in pack.files)
 
@@ -147,7 +149,7 @@ def _get(settings: Settings, name: str, *, accepted: bool, new_pin: bool, as_jso
         tools = fetch.Tools(library, downloader, settings.models.mirror, bars.watch, agree, datetime.now(UTC))
         fetched = fetch.pull(name, tools, new_pin=new_pin)
     if fetched is None:
-        pack = library.peek(name)
+        pack = library.peek_any(name)
         if as_json:
             print_json({**_told(pack), "received_bytes": 0, "changed": False})
         else:
@@ -160,7 +162,7 @@ def _get(settings: Settings, name: str, *, accepted: bool, new_pin: bool, as_jso
         print_json({**_told(pack), **received, "changed": True, "pins": dict(fetched.pins)})
         return
     say(
-        f"{name}: installed in {pack.folder}, {pack.dimension} values a face; {fetched.received_bytes:,} of"
+        f"{name}: installed in {pack.folder}, {_makes(pack)}; {fetched.received_bytes:,} of"
         f" {fetched.size_bytes:,} bytes were fetched"
     )
     for key, sha256 in fetched.pins.items():
@@ -168,11 +170,20 @@ def _get(settings: Settings, name: str, *, accepted: bool, new_pin: bool, as_jso
     _say_more(settings, pack, before)
 
 
-def _say_more(settings: Settings, pack: Pack, before: str | None) -> None:
+def _makes(pack: AnyPack) -> str:
+    return "tells living faces from pictures" if isinstance(pack, LivenessPack) else f"{pack.dimension} values a face"
+
+
+def _say_more(settings: Settings, pack: AnyPack, before: str | None) -> None:
     """What there is to do about a pack that was just put in place of one with the contract ``before``, if any."""
     library = engine.library(settings)
     if library.has_previous(pack.name):
         say(f"{pack.name}: another version is kept: `facesvc models rollback {pack.name}`")
+    if isinstance(pack, LivenessPack):
+        used = settings.liveness.pack == pack.name
+        in_settings = f'pack = "{pack.name}" under [liveness] in the settings chooses it'
+        say(f"{pack.name}: {'in use after a restart of the server' if used else f'not in use; {in_settings}'}")
+        return
     if library.active(settings.models.pack) != pack.name:
         say(f"{pack.name}: not in use; `facesvc models use {pack.name}` chooses it")
         return
@@ -184,12 +195,13 @@ def _say_more(settings: Settings, pack: Pack, before: str | None) -> None:
         )
 
 
-def _told(pack: Pack) -> dict[str, object]:
+def _told(pack: AnyPack) -> dict[str, object]:
+    of_kind = {"contract_id": pack.contract_id, "dimension": pack.dimension} if isinstance(pack, Pack) else {}
     return {
         "pack": pack.name,
+        "kind": kind_of(pack),
         "folder": pack.folder,
-        "contract_id": pack.contract_id,
-        "dimension": pack.dimension,
+        **of_kind,
         "licences": pack.licences,
         "acceptances": [{"licence": one.licence, "time": one.time} for one in pack.acceptances],
     }
@@ -200,9 +212,13 @@ def _contract(library: Library, name: str) -> str | None:
     if name == default_pack.NAME:
         return default_pack.contract_id()
     try:
-        return library.peek(name).contract_id
+        return _contract_of(library.peek_any(name))
     except (NotFoundError, WeightsError):
         return None
+
+
+def _contract_of(pack: AnyPack) -> str | None:
+    return pack.contract_id if isinstance(pack, Pack) else None
 
 
 def _asking(*, accepted: bool, before: Callable[[], None] = lambda: None) -> Agree:

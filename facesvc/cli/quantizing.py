@@ -20,7 +20,8 @@ from facesvc.engine import Concurrency, Models
 from facesvc.errors import InputError, PreconditionError, WeightsError
 from facesvc.models import quantize as quantiser
 from facesvc.models.intake import UNCALIBRATED
-from facesvc.models.packs import Pack, contract_of, stored
+from facesvc.models.packs import Pack, contract_of
+from facesvc.models.parts import stored
 from facesvc.models.quantization import Quantization
 from facesvc.models.quantize import Drift, Pace, compare, pace
 from facesvc.models.runtime import CPU, Network

@@ -41,7 +41,14 @@ def recognize(
     film = film_of(source)
     if picture is not None:
         _check_target(source, film, picture)
-    opened = opening(camera_id, zone=zone, collection_id=collection, policy=policy, max_candidates=max_candidates)
+    opened = opening(
+        camera_id,
+        zone=zone,
+        collection_id=collection,
+        policy=policy,
+        max_candidates=max_candidates,
+        every_frame=film is not None and not film.live,
+    )
     with client_of(context, server) as client:
         if film is None:
             _Stills(client, opened, as_json=as_json).recognize(Path(source), picture)

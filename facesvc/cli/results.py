@@ -50,7 +50,7 @@ def answer_as_json(answer: recognition_pb2.SearchResponse | recognition_pb2.Fram
     return {
         "width": answer.width,
         "height": answer.height,
-        "faces": [_face_as_json(face) for face in answer.faces],
+        "faces": [face_as_json(face) for face in answer.faces],
         "faces_omitted": answer.faces_omitted,
     }
 
@@ -60,7 +60,8 @@ def box_as_json(box: common_pb2.BoundingBox) -> dict[str, float]:
     return {"left": box.left, "top": box.top, "width": box.width, "height": box.height}
 
 
-def _face_as_json(face: recognition_pb2.RecognizedFace) -> dict[str, Any]:
+def face_as_json(face: recognition_pb2.RecognizedFace) -> dict[str, Any]:
+    """A face and its decision."""
     decision = face.decision
     return {
         "box": box_as_json(face.face.box),

@@ -13,13 +13,33 @@ Both have the same methods with the same arguments; they take plain values and r
   cannot wait for that closes the stream, best by ``async with contextlib.aclosing(client.watch_events()) as events``.
 
 Reading order, which is the import order: ``errors`` (what went wrong, and whose iterator it was), ``requests`` (the
-messages that are sent), ``connection`` (where to, and how), ``sync`` and ``aio`` (the two clients).
+messages that are sent), ``connection`` (where to, and how), ``sync`` and ``aio`` (the two clients); for cameras
+``pacing`` (how much is sent, and when), ``ledger`` (what came of it), ``capture`` (pictures), ``camera`` (the loop).
 """
 
 from facesvc.client.aio import AsyncClient
+from facesvc.client.camera import CameraLoop, Times
+from facesvc.client.capture import FrameSource
 from facesvc.client.connection import DEFAULT_ADDRESS
 from facesvc.client.errors import CallError
-from facesvc.client.requests import frame, image, opening, sample
+from facesvc.client.ledger import Figures
+from facesvc.client.pacing import Level
+from facesvc.client.requests import challenge, frame, image, opening, sample
 from facesvc.client.sync import Client
 
-__all__ = ["DEFAULT_ADDRESS", "AsyncClient", "CallError", "Client", "frame", "image", "opening", "sample"]
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "AsyncClient",
+    "CallError",
+    "CameraLoop",
+    "Client",
+    "Figures",
+    "FrameSource",
+    "Level",
+    "Times",
+    "challenge",
+    "frame",
+    "image",
+    "opening",
+    "sample",
+]

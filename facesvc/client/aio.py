@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -70,6 +71,10 @@ class AsyncClient:
         """See ``Client``."""
         return await self._call(self._admin.GetServerInfo, admin_pb2.GetServerInfoRequest())
 
+    async def get_statistics(self) -> admin_pb2.GetStatisticsResponse:
+        """See ``Client``."""
+        return await self._call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest())
+
     async def list_models(self) -> list[admin_pb2.ModelPack]:
         """See ``Client``."""
         return list((await self._call(self._admin.ListModels, admin_pb2.ListModelsRequest())).model_packs)
@@ -120,11 +125,19 @@ class AsyncClient:
         self, opened: recognition_pb2.StreamOpening, frames: Source[recognition_pb2.Frame]
     ) -> AsyncGenerator[recognition_pb2.FrameResult, None]:
         """See ``Client``; ``frames`` is read in another task."""
-        sent = _made(frames, requests.following, requests.first(opened))
-        async with aclosing(self._talk(self._recognition.Recognize, sent)) as answers:
+        async with aclosing(self.converse(opened, frames)) as answers:
             async for answer in answers:
                 if answer.HasField("result"):
                     yield answer.result
+
+    async def converse(
+        self, opened: recognition_pb2.StreamOpening, messages: Source[requests.Said]
+    ) -> AsyncGenerator[recognition_pb2.RecognizeResponse, None]:
+        """See ``Client``; ``messages`` is read in another task."""
+        sent = _made(messages, requests.following, requests.first(opened))
+        async with aclosing(self._talk(self._recognition.Recognize, sent)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def create_subject(self, subject: enrollment_pb2.Subject, *, request_id: str = "") -> enrollment_pb2.Subject:
         """See ``Client``."""
@@ -183,6 +196,65 @@ class AsyncClient:
         async with aclosing(self._answers(self._presence.WatchEvents(request))) as answers:
             async for answer in answers:
                 yield answer
+
+    async def list_presence(
+        self, *, collection_id: str = "", zone: str = "", page_size: int = 0
+    ) -> AsyncGenerator[presence_pb2.Presence, None]:
+        """See ``Client``."""
+        token = ""
+        while True:
+            request = requests.list_presence(collection_id, zone, page_size, token)
+            page = await self._call(self._presence.ListPresence, request)
+            for one in page.presences:
+                yield one
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def list_events(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        collection_id: str = "",
+        zone: str = "",
+        subject_id: str = "",
+        page_size: int = 0,
+    ) -> AsyncGenerator[presence_pb2.Event, None]:
+        """See ``Client``."""
+        token = ""
+        while True:
+            request = requests.list_events(start_time, end_time, collection_id, zone, subject_id, page_size, token)
+            page = await self._call(self._presence.ListEvents, request)
+            for one in page.events:
+                yield one
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def list_attendance(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        collection_id: str = "",
+        zone: str = "",
+        subject_id: str = "",
+        time_zone: str = "",
+        page_size: int = 0,
+    ) -> AsyncGenerator[presence_pb2.Attendance, None]:
+        """See ``Client``."""
+        token = ""
+        while True:
+            request = requests.list_attendance(
+                start_time, end_time, collection_id, zone, subject_id, time_zone, page_size, token
+            )
+            page = await self._call(self._presence.ListAttendance, request)
+            for one in page.attendances:
+                yield one
+            token = page.next_page_token
+            if not token:
+                return
 
     async def _call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
         call = method(request, timeout=self._timeout_s)

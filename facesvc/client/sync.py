@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from datetime import datetime
 from itertools import chain
 from types import TracebackType
 from typing import Self, TypeVar
@@ -67,6 +68,10 @@ class Client:
         """What runs there, and at which error rates."""
         return self._call(self._admin.GetServerInfo, admin_pb2.GetServerInfoRequest())
 
+    def get_statistics(self) -> admin_pb2.GetStatisticsResponse:
+        """What was done since the start, by each open stream, and how hard the box works."""
+        return self._call(self._admin.GetStatistics, admin_pb2.GetStatisticsRequest())
+
     def list_models(self) -> list[admin_pb2.ModelPack]:
         """The model packs on that box."""
         return list(self._call(self._admin.ListModels, admin_pb2.ListModelsRequest()).model_packs)
@@ -118,11 +123,17 @@ class Client:
 
         What ``frames`` raises is raised here, once the results of what was sent before are out.
         """
-        sent = chain([requests.first(opened)], map(requests.following, frames))
-        with closing(self._talk(self._recognition.Recognize, sent)) as answers:
+        with closing(self.converse(opened, frames)) as answers:
             for answer in answers:
                 if answer.HasField("result"):
                     yield answer.result
+
+    def converse(
+        self, opened: recognition_pb2.StreamOpening, messages: Iterable[requests.Said]
+    ) -> Generator[recognition_pb2.RecognizeResponse, None, None]:
+        """All answers of a stream: the opening, results, credits, challenges; ``messages`` as in ``recognize``."""
+        sent = chain([requests.first(opened)], map(requests.following, messages))
+        yield from self._talk(self._recognition.Recognize, sent)
 
     def create_subject(self, subject: enrollment_pb2.Subject, *, request_id: str = "") -> enrollment_pb2.Subject:
         """Make a person known."""
@@ -173,6 +184,62 @@ class Client:
         """Events as they happen; the first answer has none and says that the watch has begun."""
         request = requests.watch_events(resume_token, collection_id, zone)
         yield from self._answers(self._presence.WatchEvents(request))
+
+    def list_presence(
+        self, *, collection_id: str = "", zone: str = "", page_size: int = 0
+    ) -> Generator[presence_pb2.Presence, None, None]:
+        """Who is where now, page by page as they are needed."""
+        token = ""
+        while True:
+            request = requests.list_presence(collection_id, zone, page_size, token)
+            page = self._call(self._presence.ListPresence, request)
+            yield from page.presences
+            token = page.next_page_token
+            if not token:
+                return
+
+    def list_events(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        collection_id: str = "",
+        zone: str = "",
+        subject_id: str = "",
+        page_size: int = 0,
+    ) -> Generator[presence_pb2.Event, None, None]:
+        """Events of the past, oldest first, page by page as they are needed."""
+        token = ""
+        while True:
+            request = requests.list_events(start_time, end_time, collection_id, zone, subject_id, page_size, token)
+            page = self._call(self._presence.ListEvents, request)
+            yield from page.events
+            token = page.next_page_token
+            if not token:
+                return
+
+    def list_attendance(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        collection_id: str = "",
+        zone: str = "",
+        subject_id: str = "",
+        time_zone: str = "",
+        page_size: int = 0,
+    ) -> Generator[presence_pb2.Attendance, None, None]:
+        """Who was there on which day and for how long, page by page as they are needed."""
+        token = ""
+        while True:
+            request = requests.list_attendance(
+                start_time, end_time, collection_id, zone, subject_id, time_zone, page_size, token
+            )
+            page = self._call(self._presence.ListAttendance, request)
+            yield from page.attendances
+            token = page.next_page_token
+            if not token:
+                return
 
     def _call(self, method: Callable[..., R], request: Message) -> R:
         with translated(self._address):

@@ -1,1 +1,5 @@
-"""What happened, told to those who want to know: ``records`` are the events, ``feed`` the live ones from memory."""
+"""What happened: ``records`` are the events, the one thing a plugin needs to know; ``journal`` keeps them on disk.
+
+Reading order, which is the import order: ``records``, ``rows`` (records as rows of tables), ``attendance`` (days made
+of stays), ``journal`` (the file).
+"""

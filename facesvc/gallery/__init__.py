@@ -17,9 +17,9 @@ What always holds:
 - Time is passed in. Ids and sizes are bounded where a record is born.
 
 Reading order, which is the import order: ``records`` (the words), ``schema`` (the tables), ``rows`` (records as rows),
-``sqlite`` (the file), ``crypto`` (sealing), ``crops`` (sealed faces in the file), ``contracts`` (vectors in it),
-``store`` (people in it), ``index`` (nearest neighbours), ``roster`` (one collection in memory), ``views`` (all of them,
-under each contract), ``migration`` (from one contract to another), ``gallery`` (disk and memory together).
+``crypto`` (sealing), ``crops`` (sealed faces in the file), ``contracts`` (vectors in it), ``store`` (people in it),
+``index`` (nearest neighbours), ``roster`` (one collection in memory), ``views`` (all of them, under each contract),
+``migration`` (from one contract to another), ``gallery`` (disk and memory together). The file is ``facesvc.sqlite``.
 """
 
 from facesvc.gallery.crypto import Vault

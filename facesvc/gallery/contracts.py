@@ -11,7 +11,7 @@ from datetime import datetime
 from facesvc.errors import ContractMismatchError
 from facesvc.gallery import rows
 from facesvc.gallery.records import EmbeddingContract, Floats, Sample, SampleName
-from facesvc.gallery.sqlite import Database
+from facesvc.sqlite import Database, to_microseconds
 
 _BATCH = 128  # samples per statement while all are read; bounds how long the others wait
 
@@ -86,7 +86,7 @@ class Contracts:
                 )
             self.register(self.current)
             if held is None:
-                time = rows.to_microseconds(now)
+                time = to_microseconds(now)
                 row = (self.current.contract_id, time, time)
                 self._database.execute("INSERT INTO meta VALUES (1, ?, NULL, ?, ?)", row)
             else:
@@ -109,7 +109,7 @@ class Contracts:
         self.current = contract
 
     def _make_current(self, contract: EmbeddingContract, now: datetime) -> None:
-        self._database.execute(_SWITCH, (contract.contract_id, rows.to_microseconds(now)))
+        self._database.execute(_SWITCH, (contract.contract_id, to_microseconds(now)))
         self._database.execute(_DROP_OLD_VECTORS)
         self._database.execute(_DROP_OLD_CONTRACTS)
 

@@ -12,8 +12,8 @@ from ulid import ULID
 from facesvc.errors import InputError, NotFoundError, PreconditionError
 from facesvc.gallery.crypto import Vault, associated, missing_key
 from facesvc.gallery.records import Sample, SampleName
-from facesvc.gallery.rows import to_microseconds
-from facesvc.gallery.sqlite import Database
+from facesvc.gallery.schema import GALLERY
+from facesvc.sqlite import Database, to_microseconds
 
 MAX_CROP_BYTES = 1 << 20
 
@@ -78,7 +78,7 @@ def kept(path: Path, vault: Vault, most: int, now: datetime) -> list[bytes]:
     """
     if not path.is_file():
         raise NotFoundError(f"there is no gallery at {path}", field="gallery")
-    database = Database(path, busy_timeout_s=1.0)
+    database = Database(path, GALLERY, busy_timeout_s=1.0)
     try:
         database.migrate(now)
         crops = Crops(database, vault)

@@ -8,13 +8,12 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
 from facesvc.errors import DependencyError, InputError
 from facesvc.gallery.records import Consent, ErasureReceipt, Floats, Sample, Subject, check_id
+from facesvc.sqlite import Row, from_microseconds, to_microseconds
 
 # The columns in the order in which the functions below take them apart.
 SELECT_SUBJECT = """
@@ -29,21 +28,6 @@ SELECT_SAMPLE = """
     SELECT samples.row_id, sample_id, collection_id, subject_id, vector, quality, source, image_sha256, create_time
       FROM samples LEFT JOIN vectors ON vectors.row_id = samples.row_id AND vectors.contract_id = :contract_id
 """
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-Row = tuple[Any, ...]
-
-
-def to_microseconds(time: datetime) -> int:
-    """Microseconds since 1970 in UTC, exact."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The inverse of ``to_microseconds``."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def to_blob(vector: Floats) -> bytes:

@@ -1,32 +1,6 @@
-"""The tables, as the migrations that led to them.
+"""The tables of the gallery, as the migrations that led to them; see ``facesvc.sqlite``."""
 
-A migration, once released, is never edited: the next change is one more entry at the end. Each is applied in one
-transaction together with its row in ``migrations``, so a database is always at a state that has a name.
-
-Times are microseconds since 1970 in UTC, in 64-bit integers, which hold every ``datetime`` exactly.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-
-from facesvc.errors import PreconditionError
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A named migration of the schema and its statements."""
-
-    name: str
-    statements: tuple[str, ...]
-
-
-MIGRATIONS_TABLE = """
-    CREATE TABLE IF NOT EXISTS migrations (
-        name TEXT PRIMARY KEY,
-        apply_time INTEGER NOT NULL
-    ) STRICT
-"""
+from facesvc.sqlite import Kind, Step
 
 # One row: what the vectors of this gallery are.
 _META = """
@@ -145,7 +119,7 @@ _CROPS = """
     ) STRICT
 """
 
-MIGRATIONS = (
+_MIGRATIONS = (
     Step("0001_gallery", (_META, _SUBJECTS, _SAMPLES, _REQUESTS, _REQUESTS_OF_SUBJECT, _RECEIPTS)),
     Step(
         "0002_contracts",
@@ -165,17 +139,4 @@ MIGRATIONS = (
     ),
 )
 
-
-def pending(applied: Iterable[str], path: Path) -> list[Step]:
-    """The migrations that are still to be applied, in order, to the database at ``path``.
-
-    Raises ``PreconditionError`` where one of ``applied`` is unknown here.
-    """
-    applied = set(applied)
-    if unknown := applied - {migration.name for migration in MIGRATIONS}:
-        raise PreconditionError(
-            f"the gallery {path} was written by a newer facesvc (it has {', '.join(sorted(unknown))}); run that"
-            " version, or restore a backup made before the upgrade",
-            reason="GALLERY_TOO_NEW",
-        )
-    return [migration for migration in MIGRATIONS if migration.name not in applied]
+GALLERY = Kind("the gallery", "GALLERY", _MIGRATIONS)

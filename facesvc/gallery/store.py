@@ -18,7 +18,8 @@ from facesvc.gallery.contracts import Contracts
 from facesvc.gallery.crops import Crops
 from facesvc.gallery.crypto import Vault
 from facesvc.gallery.records import EmbeddingContract, ErasureReceipt, Sample, Subject, check_text
-from facesvc.gallery.sqlite import Database
+from facesvc.gallery.schema import GALLERY
+from facesvc.sqlite import Database
 
 MAX_PAGE_SIZE = 1000
 UPDATABLE = frozenset({"display_name", "external_ids", "metadata", "consent", "enabled"})
@@ -92,7 +93,7 @@ class Store:
         Raises as ``Contracts.settle`` and ``Crops.check_key``, ``PreconditionError`` where a newer facesvc wrote it,
         and ``DependencyError`` where the file cannot be used.
         """
-        store = cls(Database(path, busy_timeout_s), contract, vault)
+        store = cls(Database(path, GALLERY, busy_timeout_s), contract, vault)
         try:
             store._database.migrate(now)
             store.crops.check_key()

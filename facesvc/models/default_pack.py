@@ -29,13 +29,11 @@ from facesvc.models.packs import (
     DetectorSpec,
     EmbedderSpec,
     Pack,
-    Source,
-    StoredFile,
     dump_manifest,
     load_manifest,
-    stored,
     verify,
 )
+from facesvc.models.parts import Source, StoredFile, stored
 from facesvc.models.quantize import quantize
 
 NAME = "default"

@@ -13,6 +13,17 @@
 
 What a family usually has need not be said: ``mean`` (a number, or three in the colour order), ``std``, ``colour_order``
 and, of an embedder, ``side`` and ``template``, five points in pixels of the chip.
+
+A pack of kind liveness has networks instead:
+
+    kind = "liveness"
+    name = "minifasnet"
+    licence = "Apache-2.0"
+    family = "minifasnet"           # or insightface, the add-on of insightface 2.1: one network, no scale
+
+    [[networks]]
+    file = "minifasnet_v2_2.7_80x80.onnx"
+    scale = 2.7                     # how much the box of a face is grown for it
 """
 
 import json
@@ -21,7 +32,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -88,8 +99,8 @@ class EmbedderPart(_Part):
     template: Annotated[tuple[tuple[_Finite, _Finite], ...], Field(min_length=5, max_length=5)] | None = None
 
 
-class Description(BaseModel):
-    """All that has to be said of a pack."""
+class _Said(BaseModel):
+    """What has to be said of a pack of any kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,21 +110,47 @@ class Description(BaseModel):
     licence_file: _File | None = None
     licence_text: Annotated[str, Field(max_length=_MAX_TEXT_BYTES)] = ""
     commercial_use: bool = True
+
+
+class Description(_Said):
+    """All that has to be said of a pack for recognition."""
+
+    kind: Literal["recognition"] = "recognition"
     detector: DetectorPart
     embedder: EmbedderPart
 
 
-def read_toml(folder: Path) -> Description:
+class NetworkPart(BaseModel):
+    """A network of a liveness pack."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: _File
+    scale: Annotated[float, Field(ge=1, le=10)] | None = None
+
+
+class LivenessDescription(_Said):
+    """All that has to be said of a pack of kind liveness."""
+
+    kind: Literal["liveness"]
+    family: Literal["minifasnet", "insightface"]
+    networks: Annotated[tuple[NetworkPart, ...], Field(min_length=1, max_length=8)]
+
+
+AnyDescription = Description | LivenessDescription
+_Kind = TypeVar("_Kind", bound=_Said)
+
+
+def read_toml(folder: Path) -> AnyDescription:
     """What the ``pack.toml`` in ``folder`` says. Raises ``InputError`` that names what is wrong with it."""
     path = folder / PACK_TOML
     try:
         values = tomllib.loads(_text(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}", field="path") from error
-    description = _description(path, values)
-    if not description.licence_file:
-        return description
-    return description.model_copy(update={"licence_text": _text(folder / description.licence_file)})
+    if values.get("kind") == "liveness":
+        return _with_licence(_description(LivenessDescription, path, values), folder)
+    return _with_licence(_description(Description, path, values), folder)
 
 
 def describe_insightface(folder: Path) -> Description:
@@ -148,16 +185,22 @@ def describe_insightface(folder: Path) -> Description:
         "detector": {"family": "scrfd", **_said(detector)},
         "embedder": _said(embedder),
     }
-    return _description(folder, values)
+    return _description(Description, folder, values)
+
+
+def _with_licence(description: _Kind, folder: Path) -> _Kind:
+    if not description.licence_file:
+        return description
+    return description.model_copy(update={"licence_text": _text(folder / description.licence_file)})
 
 
 def _said(model: dict[str, Any]) -> dict[str, Any]:
     return {name: model[name] for name in ("file", "mean", "std")}
 
 
-def _description(path: Path, values: dict[str, Any]) -> Description:
+def _description(model: type[_Kind], path: Path, values: dict[str, Any]) -> _Kind:
     try:
-        return Description.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise InputError(f"{path} cannot be used: {problems}", field="path") from error

@@ -27,7 +27,8 @@ from facesvc.models.description import PACK_TOML
 from facesvc.models.download import Downloader, Progress
 from facesvc.models.intake import Agree, Draft, build, draft_asking, not_accepted
 from facesvc.models.library import Library, check_name
-from facesvc.models.packs import MANIFEST, Pack, Source, StoredFile, load_manifest, verify
+from facesvc.models.packs import MANIFEST, AnyPack, load_any_manifest, verify
+from facesvc.models.parts import Source, StoredFile
 
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_UNPACKED_BYTES = 2 << 30  # the largest archive known, antelopev2, has 0.4 GB
@@ -55,7 +56,7 @@ class Fetched:
     size_bytes: int
     pins: Mapping[str, str] = field(default_factory=dict)
 
-    def install(self, library: Library) -> Pack:
+    def install(self, library: Library) -> AnyPack:
         """The pack in the library."""
         if self.pins:
             library.pin(self.pins)
@@ -153,7 +154,7 @@ def _catalogued(entry: Entry, tools: Tools, pins: Mapping[str, str]) -> Fetched 
 def _is_there(entry: Entry, library: Library, expected: Mapping[str, str]) -> bool:
     if entry.name not in library.names() or verify(library.path(entry.name)):
         return False
-    sources = load_manifest(library.path(entry.name)).sources
+    sources = load_any_manifest(library.path(entry.name)).sources
     return expected == {f"{source.package}/{source.file}": source.sha256 for source in sources}
 
 
@@ -193,12 +194,12 @@ def _mirrored(name: str, tools: Tools) -> Fetched | None:
     return Fetched(Draft(replace(new, folder=Path()), contents), received, size_bytes)
 
 
-def _manifest(url: str, name: str, folder: Path, downloader: Downloader) -> Pack:
+def _manifest(url: str, name: str, folder: Path, downloader: Downloader) -> AnyPack:
     content = downloader.read_small(url, _MAX_MANIFEST_BYTES)
     with folders.blaming(folder):
         (folder / MANIFEST).write_bytes(content)
     try:
-        pack = load_manifest(folder)
+        pack = load_any_manifest(folder)
     except WeightsError as error:
         raise WeightsError(f"{url} cannot be used as a manifest: {error.__cause__}; check the mirror") from error
     if pack.name != name:
@@ -206,14 +207,14 @@ def _manifest(url: str, name: str, folder: Path, downloader: Downloader) -> Pack
     return pack
 
 
-def _installed(name: str, library: Library) -> Pack | None:
+def _installed(name: str, library: Library) -> AnyPack | None:
     try:
-        return load_manifest(library.path(name))
+        return load_any_manifest(library.path(name))
     except (NotFoundError, WeightsError):
         return None
 
 
-def _file(url: str, file: StoredFile, folder: Path, old: Pack | None, tools: Tools) -> int:
+def _file(url: str, file: StoredFile, folder: Path, old: AnyPack | None, tools: Tools) -> int:
     """Fetches a file of a pack into ``folder``, as far as it is not in ``old``; how many bytes came."""
     target, progress = folder / file.name, tools.watch(file.name)
     if target.is_file() and _sha256(target) == file.sha256:

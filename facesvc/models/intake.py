@@ -15,27 +15,30 @@ from facesvc.models import default_pack, trial
 from facesvc.models.calibration import Calibration
 from facesvc.models.description import (
     PACK_TOML,
+    AnyDescription,
     Description,
     DetectorPart,
     EmbedderPart,
+    LivenessDescription,
+    NetworkPart,
     describe_insightface,
     read_toml,
 )
 from facesvc.models.library import Library, check_new_name
+from facesvc.models.liveness_packs import LivenessNetwork, LivenessPack
 from facesvc.models.packs import (
-    Acceptance,
+    AnyPack,
     DetectorSpec,
     EmbedderSpec,
     Pack,
     Points,
     Rgb,
-    Source,
     contract_of,
     is_manifest,
-    load_manifest,
-    stored,
+    load_any_manifest,
     verify,
 )
+from facesvc.models.parts import Acceptance, Source, stored
 
 Agree = Callable[[str], bool]
 """Whether a licence is accepted, asked with what it is about."""
@@ -61,10 +64,10 @@ DETECTOR, EMBEDDER = "detector.onnx", "embedder.onnx"
 class Draft:
     """A pack that is not in the library yet, and the content of its files."""
 
-    pack: Pack
+    pack: AnyPack
     contents: Mapping[str, bytes]
 
-    def install(self, library: Library) -> Pack:
+    def install(self, library: Library) -> AnyPack:
         """The pack in the library."""
         return library.install(self.pack, self.contents.items())
 
@@ -109,9 +112,11 @@ def not_accepted(licence: str, text: str) -> PreconditionError:
 
 
 def build(
-    folder: Path, description: Description, name: str, library: Library, acceptances: tuple[Acceptance, ...] = ()
+    folder: Path, description: AnyDescription, name: str, library: Library, acceptances: tuple[Acceptance, ...] = ()
 ) -> Draft:
     """The pack that ``description`` makes of the files in ``folder``; raises as ``draft`` does."""
+    if isinstance(description, LivenessDescription):
+        return _build_liveness(folder, description, name, acceptances)
     detector, one = _detector(folder, description, library)
     embedder, dimension, other = _embedder(folder, description, library)
     contents = {**one.contents, **other.contents}
@@ -134,17 +139,45 @@ def build(
     return Draft(pack, contents)
 
 
+def _build_liveness(
+    folder: Path, description: LivenessDescription, name: str, acceptances: tuple[Acceptance, ...]
+) -> Draft:
+    contents: dict[str, bytes] = {}
+    sources: list[Source] = []
+    networks: list[LivenessNetwork] = []
+    for number, part in enumerate(description.networks, 1):
+        file = f"network{number}.onnx"
+        path, brought = _own(folder, description, part, file)
+        trial.check_liveness(path, brought.contents[file], description.family)
+        contents |= brought.contents
+        sources += brought.sources
+        networks.append(LivenessNetwork(file, part.scale))
+    try:
+        pack = LivenessPack(
+            name=name or description.name,
+            folder=Path(),
+            family=description.family,
+            networks=tuple(networks),
+            sources=tuple(sources),
+            files=tuple(stored(file, content) for file, content in contents.items()),
+            acceptances=acceptances,
+        )
+    except ValueError as error:
+        raise InputError(f"no pack can be made of {folder}: {error}", field="path") from error
+    return Draft(pack, contents)
+
+
 def _copy(folder: Path, name: str) -> Draft:
     """A pack of facesvc as another box has it."""
     if problems := verify(folder):
         raise WeightsError(f"the pack in {folder} is damaged: {'; '.join(problems)}")
-    pack = load_manifest(folder)
+    pack = load_any_manifest(folder)
     return Draft(
         replace(pack, name=name or pack.name), {file.name: pack.path(file.name).read_bytes() for file in pack.files}
     )
 
 
-def _accepted(description: Description, agree: Agree, now: datetime) -> tuple[Acceptance, ...]:
+def _accepted(description: AnyDescription, agree: Agree, now: datetime) -> tuple[Acceptance, ...]:
     if description.commercial_use:
         return ()
     refusal = not_accepted(description.licence, description.licence_text)
@@ -198,7 +231,9 @@ def _borrowed(lender: Pack, contents: dict[str, bytes], others: list[str], weigh
     return _Half(contents, sources, lender.acceptances)
 
 
-def _own(folder: Path, description: Description, part: DetectorPart | EmbedderPart, name: str) -> tuple[Path, _Half]:
+def _own(
+    folder: Path, description: AnyDescription, part: DetectorPart | EmbedderPart | NetworkPart, name: str
+) -> tuple[Path, _Half]:
     """A file of the folder; it is to be called ``name`` in the pack."""
     assert part.file is not None  # it is not of another pack
     path = folder / part.file

@@ -12,17 +12,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 from facesvc.errors import DependencyError, InputError, NotFoundError, WeightsError
 from facesvc.models import default_pack, folders, manifest, tuning
 from facesvc.models.calibration import Calibration
 from facesvc.models.figures import Figures, dump, load
-from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, read_calibration, verify
+from facesvc.models.liveness_packs import LivenessPack
+from facesvc.models.packs import (
+    MANIFEST,
+    OTHER_KIND,
+    AnyPack,
+    Pack,
+    dump_manifest,
+    load_any_manifest,
+    load_manifest,
+    read_calibration,
+    verify,
+)
 
 _CHOICE = "chosen"
 _CALIBRATIONS = "calibrations"
 _FIGURES = "figures"
 _PINS = "pins.json"
+Kind = TypeVar("Kind", bound=AnyPack)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -75,23 +88,51 @@ class Library:
         return folder
 
     def open(self, name: str) -> Pack:
-        """A pack, every byte checked; the default one is built where it is missing.
+        """A pack for recognition, every byte checked; the default one is built where it is missing.
 
-        Raises ``NotFoundError``, and ``WeightsError`` for one that is damaged.
+        Raises ``NotFoundError``, also for a pack of another kind, and ``WeightsError`` for one that is damaged.
         """
-        folder = self.path(name)
         if name == default_pack.NAME:
             return self._calibrated(default_pack.ensure(self.folder))
-        if problems := verify(folder):
-            raise WeightsError(f"pack {name} is damaged: {'; '.join(problems)}; add or pull it again")
+        self._check_whole(name)
         return self.peek(name)
 
+    def open_liveness(self, name: str) -> LivenessPack:
+        """A pack of kind liveness, every byte checked; raises as ``open`` does."""
+        pack = self.open_any(name)
+        if not isinstance(pack, LivenessPack):
+            raise NotFoundError(
+                f"the pack {name} is for recognition, not of kind liveness: name another under [liveness]",
+                field="pack",
+                reason=OTHER_KIND,
+            )
+        return pack
+
+    def open_any(self, name: str) -> AnyPack:
+        """A pack of any kind; raises as ``open`` does."""
+        if name == default_pack.NAME:
+            return self.open(name)
+        self._check_whole(name)
+        return self.peek_any(name)
+
     def peek(self, name: str) -> Pack:
-        """A pack by its manifest alone, its files unread. Raises ``NotFoundError``, ``WeightsError``."""
-        pack = load_manifest(self.path(name))
+        """A pack for recognition by its manifest alone, files unread. Raises ``NotFoundError``, ``WeightsError``."""
+        return self._calibrated(self._named(load_manifest(self.path(name)), name))
+
+    def peek_any(self, name: str) -> AnyPack:
+        """As ``peek``, for a pack of any kind."""
+        pack = self._named(load_any_manifest(self.path(name)), name)
+        return self._calibrated(pack) if isinstance(pack, Pack) else pack
+
+    def _check_whole(self, name: str) -> None:
+        if problems := verify(self.path(name)):
+            raise WeightsError(f"pack {name} is damaged: {'; '.join(problems)}; add or pull it again")
+
+    @staticmethod
+    def _named(pack: Kind, name: str) -> Kind:
         if pack.name != name:
             raise WeightsError(f"{pack.folder} holds the pack {pack.name}: give the folder that name")
-        return self._calibrated(pack)
+        return pack
 
     def active(self, configured: str = "") -> str:
         """The name of the pack in use; ``configured`` is what the settings say, empty for nothing."""
@@ -110,14 +151,15 @@ class Library:
     def choose(self, name: str) -> None:
         """From the next start on ``name`` is the pack in use, unless the settings name another.
 
-        Raises ``NotFoundError``, and ``PreconditionError`` for one that lost too much when it was made int8.
+        Raises ``NotFoundError``, also for one of another kind, and ``PreconditionError`` for one that lost too much
+        when it was made int8.
         """
         if name != default_pack.NAME:  # that may not be built yet
             self.peek(name).check_fit_for_use()
         with folders.locked(self.folder):
             folders.replace_file(self.folder / _CHOICE, f"{name}\n".encode())
 
-    def install(self, pack: Pack, contents: Iterable[tuple[str, bytes]]) -> Pack:
+    def install(self, pack: Kind, contents: Iterable[tuple[str, bytes]]) -> Kind:
         """Puts a pack in place, the version before is kept; ``contents`` are its files, which its record names."""
         check_new_name(pack.name)
         folder = self.folder / pack.name
@@ -129,15 +171,17 @@ class Library:
         with folders.locked(self.folder):
             folders.clear_leftovers(folder, keep=True)
             # What is damaged, or the same, is not worth to be gone back to.
-            worth = not verify(folder) and load_manifest(folder) != replace(pack, folder=folder)
+            worth = not verify(folder) and load_any_manifest(folder) != replace(pack, folder=folder)
             folders.publish(folder, files(), keep=worth)
-        return self.open(pack.name)
+        installed = self.open_any(pack.name)
+        assert isinstance(installed, type(pack))
+        return installed
 
     def has_previous(self, name: str) -> bool:
         """Whether there is a version to roll back to."""
         return (folders.previous(self.path(name)) / MANIFEST).exists()
 
-    def rollback(self, name: str) -> Pack:
+    def rollback(self, name: str) -> AnyPack:
         """Exchanges a pack and the version before it.
 
         Raises ``NotFoundError`` where there is none, and ``WeightsError`` for one that is damaged.
@@ -150,7 +194,7 @@ class Library:
             if problems := verify(folders.previous(folder)):
                 raise WeightsError(f"the earlier version of pack {name} is damaged: {'; '.join(problems)}")
             folders.swap(folder)
-        return self.open(name)
+        return self.open_any(name)
 
     def remove(self, name: str) -> None:
         """Deletes a pack and the version before it; what was measured for it stays."""

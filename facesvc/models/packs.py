@@ -1,74 +1,32 @@
 """A pack: a folder of graphs with a manifest that says what they are, where they came from and what they expect."""
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from facesvc.errors import WeightsError
-from facesvc.models import manifest
+from facesvc.errors import NotFoundError, WeightsError
+from facesvc.models import liveness_packs, manifest, parts
 from facesvc.models.calibration import Calibration, OperatingPoint
-from facesvc.models.chunks import CHUNK_BYTES, hashes
+from facesvc.models.liveness_packs import LivenessPack
+from facesvc.models.parts import PLAIN_NAME, Acceptance, Source, StoredFile, check
 from facesvc.models.quantization import Quantization, read_quantization
 
 MANIFEST = "manifest.json"
 FORMAT = 2
+RECOGNITION = "recognition"
+"""The kind of packs that this file is about."""
+OTHER_KIND = "PACK_OF_OTHER_KIND"
 DETECTOR_ROLES = {"mtcnn": ("pnet", "rnet", "onet"), "scrfd": ("detector",), "yunet": ("detector",)}
 """The graphs that a detector of each family consists of."""
 COLOUR_ORDERS = ("RGB", "BGR")
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Rgb = tuple[float, float, float]
 Points = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A weight file that somebody else published: ``file`` is its path within the folder of ``package``."""
-
-    package: str
-    version: str
-    file: str
-    sha256: str
-    licence: str
-
-    def __post_init__(self) -> None:
-        _check(_SHA256.fullmatch(self.sha256), f"{self.sha256!r} is not a SHA-256")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of the pack, by its plain name; ``chunks`` are the SHA-256 of each of its parts (see ``chunks``)."""
-
-    name: str
-    sha256: str
-    size_bytes: int
-    chunks: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        _check(_PLAIN_NAME.fullmatch(self.name), f"{self.name!r} is not a plain file name")
-        for sha256 in (self.sha256, *self.chunks):
-            _check(_SHA256.fullmatch(sha256), f"{sha256!r} is not a SHA-256")
-        expected = -(-self.size_bytes // CHUNK_BYTES)
-        _check(len(self.chunks) == expected, f"{self.name} has {len(self.chunks)} chunks, not {expected}")
-
-
-@dataclass(frozen=True, slots=True)
-class Acceptance:
-    """That somebody accepted a licence: its name, the SHA-256 of its text, and when (RFC 3339)."""
-
-    licence: str
-    text_sha256: str
-    time: str
-
-    def __post_init__(self) -> None:
-        _check(_SHA256.fullmatch(self.text_sha256), f"{self.text_sha256!r} is not a SHA-256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +40,11 @@ class DetectorSpec:
     colour_order: str
 
     def __post_init__(self) -> None:
-        _check(self.family in DETECTOR_ROLES, f"there is no detector family {self.family!r}")
+        check(self.family in DETECTOR_ROLES, f"there is no detector family {self.family!r}")
         roles = DETECTOR_ROLES[self.family]
-        _check(sorted(self.files) == sorted(roles), f"a detector of {self.family} has the files {', '.join(roles)}")
-        _check(self.std > 0, f"a std of {self.std}")
-        _check(self.colour_order in COLOUR_ORDERS, f"there is no colour order {self.colour_order!r}")
+        check(sorted(self.files) == sorted(roles), f"a detector of {self.family} has the files {', '.join(roles)}")
+        check(self.std > 0, f"a std of {self.std}")
+        check(self.colour_order in COLOUR_ORDERS, f"there is no colour order {self.colour_order!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +63,12 @@ class EmbedderSpec:
     template: Points
 
     def __post_init__(self) -> None:
-        _check(16 <= self.side <= 1024, f"a chip of {self.side} pixels")
-        _check(self.std > 0, f"a std of {self.std}")
-        _check(self.colour_order in COLOUR_ORDERS, f"there is no colour order {self.colour_order!r}")
-        _check(len(self.template) == 5, f"a template of {len(self.template)} points")
+        check(16 <= self.side <= 1024, f"a chip of {self.side} pixels")
+        check(self.std > 0, f"a std of {self.std}")
+        check(self.colour_order in COLOUR_ORDERS, f"there is no colour order {self.colour_order!r}")
+        check(len(self.template) == 5, f"a template of {len(self.template)} points")
         inside = all(0 <= value <= self.side for point in self.template for value in point)
-        _check(inside, "the template reaches beyond the chip")
+        check(inside, "the template reaches beyond the chip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +89,16 @@ class Pack:
     """Of a pack that `facesvc models quantize` made."""
 
     def __post_init__(self) -> None:
-        _check(_PLAIN_NAME.fullmatch(self.name), f"{self.name!r} is not a plain name")
-        _check(_IDENTIFIER.fullmatch(self.contract_id), f"{self.contract_id!r} is not a plain name")
-        _check(1 <= self.dimension <= 4096, f"a dimension of {self.dimension}")
+        check(PLAIN_NAME.fullmatch(self.name), f"{self.name!r} is not a plain name")
+        check(_IDENTIFIER.fullmatch(self.contract_id), f"{self.contract_id!r} is not a plain name")
+        check(1 <= self.dimension <= 4096, f"a dimension of {self.dimension}")
         missing = {*self.detector.files.values(), self.embedder.file} - {file.name for file in self.files}
-        _check(not missing, f"{', '.join(sorted(missing))} is not among the files")
+        check(not missing, f"{', '.join(sorted(missing))} is not among the files")
 
     @property
     def licences(self) -> tuple[str, ...]:
         """Under which licence each source package comes: ``mtcnn 1.0.0: MIT``."""
-        return tuple(dict.fromkeys(f"{source.package} {source.version}: {source.licence}" for source in self.sources))
+        return parts.licences(self.sources)
 
     def check_fit_for_use(self) -> None:
         """Raises ``PreconditionError`` (``QUANTIZATION_LOSES_TOO_MUCH``) if it lost too much when it was made int8."""
@@ -152,16 +110,15 @@ class Pack:
         return self.folder / name
 
 
-def dump_manifest(pack: Pack) -> bytes:
-    """The manifest of ``pack``; the folder is left out."""
-    fields = {"format": FORMAT, **asdict(pack)}
+AnyPack = Pack | LivenessPack
+
+
+def dump_manifest(pack: AnyPack) -> bytes:
+    """The manifest of ``pack``; the folder is left out, and so is the kind of one for recognition."""
+    kind = {"kind": liveness_packs.KIND} if isinstance(pack, LivenessPack) else {}
+    fields = {"format": FORMAT, **kind, **asdict(pack)}
     del fields["folder"]
     return json.dumps(fields, indent=1).encode()
-
-
-def stored(name: str, content: bytes) -> StoredFile:
-    """The record of a file with this content."""
-    return StoredFile(name, hashlib.sha256(content).hexdigest(), len(content), hashes(io.BytesIO(content)))
 
 
 def contract_of(detector: DetectorSpec, embedder: EmbedderSpec, files: tuple[StoredFile, ...], dimension: int) -> str:
@@ -181,18 +138,43 @@ def contract_of(detector: DetectorSpec, embedder: EmbedderSpec, files: tuple[Sto
     return f"{detector.family}-{dimension}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
 
+def kind_of(pack: AnyPack) -> str:
+    """What the pack is for."""
+    return liveness_packs.KIND if isinstance(pack, LivenessPack) else RECOGNITION
+
+
 def is_manifest(folder: Path) -> bool:
     """Whether ``folder`` has a manifest of facesvc; other projects call theirs by the same name."""
     try:
-        return bool(manifest.read(folder / MANIFEST).text("contract_id"))
+        fields = manifest.read(folder / MANIFEST)
+        return bool(fields.text("contract_id" if _kind(fields) == RECOGNITION else "family"))
     except (OSError, ValueError):
         return False
 
 
 def load_manifest(folder: Path) -> Pack:
-    """The pack in ``folder``, from its manifest alone. Raises ``WeightsError`` that names what is wrong with it."""
+    """The pack for recognition in ``folder``, from its manifest alone.
+
+    Raises ``WeightsError`` that names what is wrong with it, and ``NotFoundError`` (``PACK_OF_OTHER_KIND``).
+    """
+    pack = load_any_manifest(folder)
+    if isinstance(pack, LivenessPack):
+        raise NotFoundError(
+            f"the pack {pack.name} recognises nobody: it is of kind {liveness_packs.KIND}, name it as pack under"
+            " [liveness] in the settings, or in FACESVC_LIVENESS__PACK",
+            field="pack",
+            reason=OTHER_KIND,
+        )
+    return pack
+
+
+def load_any_manifest(folder: Path) -> AnyPack:
+    """As ``load_manifest``, for a pack of any kind."""
     try:
-        return _pack(folder, manifest.read(folder / MANIFEST))
+        fields = manifest.read(folder / MANIFEST)
+        found = fields.integer("format")
+        check(found == FORMAT, f"format {found} is not the one that is read here, {FORMAT}")
+        return _pack(folder, fields) if _kind(fields) == RECOGNITION else liveness_packs.read(folder, fields)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{folder / MANIFEST} cannot be used: {error}; `facesvc models build` writes the default pack anew, any"
@@ -203,7 +185,7 @@ def load_manifest(folder: Path) -> Pack:
 def verify(folder: Path) -> list[str]:
     """What is wrong with the pack in ``folder``, a line each; empty when every file is there and whole."""
     try:
-        pack = load_manifest(folder)
+        pack = load_any_manifest(folder)
     except WeightsError as error:
         return [error.message]
     return [problem for file in pack.files if (problem := _problem(pack.path(file.name), file))]
@@ -221,34 +203,25 @@ def _problem(path: Path, expected: StoredFile) -> str | None:
     return None if sha256 == expected.sha256 else f"{path.name} has another SHA-256 than the manifest says"
 
 
-def _check(condition: object, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+def _kind(fields: manifest.Fields) -> str:
+    """The kind that a manifest states; none, as before there were kinds: recognition."""
+    kind = fields.text("kind") if fields.has("kind") else RECOGNITION
+    check(kind in (RECOGNITION, liveness_packs.KIND), f"there is no kind of packs {kind!r}")
+    return kind
 
 
 def _pack(folder: Path, fields: manifest.Fields) -> Pack:
-    found = fields.integer("format")
-    _check(found == FORMAT, f"format {found} is not the one that is read here, {FORMAT}")
     return Pack(
         name=fields.text("name"),
         folder=folder,
         contract_id=fields.text("contract_id"),
         dimension=fields.integer("dimension"),
-        sources=tuple(
-            Source(*(source.text(name) for name in ("package", "version", "file", "sha256", "licence")))
-            for source in fields.objects("sources")
-        ),
-        files=tuple(
-            StoredFile(file.text("name"), file.text("sha256"), file.integer("size_bytes"), file.words("chunks"))
-            for file in fields.objects("files")
-        ),
+        sources=parts.read_sources(fields),
+        files=parts.read_files(fields),
         detector=_detector(fields.object("detector")),
         embedder=_embedder(fields.object("embedder")),
         calibration=read_calibration(fields.object("calibration")),
-        acceptances=tuple(
-            Acceptance(*(acceptance.text(name) for name in ("licence", "text_sha256", "time")))
-            for acceptance in fields.objects("acceptances")
-        ),
+        acceptances=parts.read_acceptances(fields),
         quantization=read_quantization(fields.object("quantization")) if fields.has("quantization") else None,
     )
 

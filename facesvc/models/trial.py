@@ -21,6 +21,9 @@ _OUTPUTS: Mapping[str, tuple[Mapping[int, int], ...]] = {
     "scrfd": ({1: 1, 4: 1}, {1: 1, 4: 1, 10: 1}),
     "yunet": ({1: 2, 4: 1, 10: 1},),
 }
+LIVENESS_SIDE = 80
+# MiniFASNet: logits of print, genuine, screen. The add-on of insightface: the probability of a living face.
+_LIVENESS_OUTPUTS: Mapping[str, tuple[int, ...]] = {"minifasnet": (1, 3), "insightface": (1,)}
 
 Outputs = tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...]
 
@@ -57,6 +60,22 @@ def embedder_sizes(path: Path, content: bytes, said_side: int | None) -> tuple[i
     if not np.isfinite(outputs[0]).all():
         raise WeightsError(f"{path.name} is damaged: its vectors hold something else than numbers")
     return side, outputs[0].shape[1]
+
+
+def check_liveness(path: Path, content: bytes, family: str) -> None:
+    """Raises ``WeightsError`` unless the file ``path`` with this ``content`` is a network of that liveness family."""
+    network = _loaded(path, content)
+    if _fixed_side(network, path) != LIVENESS_SIDE:
+        message = f"{path.name} takes pictures of {network.input_shape}, not of {LIVENESS_SIDE} x {LIVENESS_SIDE}"
+        raise WeightsError(f"{message} pixels, as a liveness network of the family {family} does")
+    outputs = _run(network, path, LIVENESS_SIDE)
+    shape = _LIVENESS_OUTPUTS[family]
+    if [output.shape for output in outputs] != [shape]:
+        raise WeightsError(
+            f"{path.name} is no liveness network of the family {family}: it should give {shape}, not {_shapes(outputs)}"
+        )
+    if not np.isfinite(outputs[0]).all():
+        raise WeightsError(f"{path.name} is damaged: its scores hold something else than numbers")
 
 
 def _loaded(path: Path, content: bytes) -> Network:

@@ -21,27 +21,28 @@ class Mailbox(Generic[T]):
     def __init__(self) -> None:
         self._item: T | None = None
         self._dropped = 0
-        self._closed = False
+        self.closed = asyncio.Event()
+        """Whether no more items will come."""
         self._changed = asyncio.Event()
 
-    def put(self, item: T) -> None:
-        """Leave an item; one that is still waiting is dropped and counted. After ``close`` it is ignored."""
-        if self._closed:
-            return
-        if self._item is not None:
-            self._dropped += 1
-        self._item = item
+    def put(self, item: T) -> T | None:
+        """Leave an item; one that was still waiting is dropped, counted and returned. After ``close`` it is ignored."""
+        if self.closed.is_set():
+            return None
+        replaced, self._item = self._item, item
+        self._dropped += replaced is not None
         self._changed.set()
+        return replaced
 
     def close(self) -> None:
         """No more items will come; one that waits is still delivered."""
-        self._closed = True
+        self.closed.set()
         self._changed.set()
 
     async def ready(self) -> bool:
         """Wait until there is an item; False once the mailbox is closed and empty."""
         while self._item is None:
-            if self._closed:
+            if self.closed.is_set():
                 return False
             self._changed.clear()
             await self._changed.wait()

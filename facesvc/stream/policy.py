@@ -1,22 +1,32 @@
 """What is concluded about a face, and how long that holds.
 
 A threshold is stated as a false-match rate (FMR): the share of strangers whose similarity to one enrolled person
-reaches it. Each face of a frame gets exactly one outcome, by the first row that fits:
+reaches it. A face is judged by the last *n* views of it that are fit to decide on, its evidence; a picture gives one
+view, a track one for each time that it was embedded. A view *names* a person who is its best candidate, reaches the
+threshold, and is ahead of the second by the margin. Each face of a frame gets exactly one outcome, by the first row
+that fits:
 
 ==============  ========================================================================================
 outcome         when
 ==============  ========================================================================================
-LOW_QUALITY     the face is not fit to decide on
-UNKNOWN         the best candidate is below the threshold, or there is none
-AMBIGUOUS       the second candidate is within the margin of the best: naming either would be a guess
-UNKNOWN         another face of the same frame is more like the best candidate: nobody is there twice
-MATCH           all else
+LOW_QUALITY     there is no view that is fit
+SPOOF           the policy requires liveness, and the mean score of the track is below the bar
+UNKNOWN         the policy requires liveness, and too few views were scored: not settled
+AMBIGUOUS       *k* views are torn between two people, or as many name one person as name another
+MATCH           *k* views name the same person
+UNKNOWN         all else; settled once there are *n* views
 ==============  ========================================================================================
+
+Nobody is in a frame twice: of two faces that match one person the more similar keeps the name, the other is UNKNOWN.
+
+A decision expires counted from the capture of the newest view that it rests on, by a clock that is never set: a step of
+the wall clock does not prolong it.
 """
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from facesvc.gallery import Candidate
@@ -35,7 +45,11 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A way to decide, with its error rate already translated into the ``threshold`` of the pack in use."""
+    """A way to decide, with its error rate already translated into the ``threshold`` of the pack in use.
+
+    A person is named after ``matches`` of ``frames`` views agree. ``liveness_threshold`` is the mean score from which
+    on a face passes as a living one, where ``liveness_required``.
+    """
 
     name: str
     false_match_rate: float
@@ -43,14 +57,48 @@ class Policy:
     margin: float
     minimum_quality: float
     lifetime: timedelta
+    matches: int = 1
+    frames: int = 1
+    liveness_required: bool = False
+    liveness_threshold: float = 0.5
+
+    @property
+    def of_one_picture(self) -> "Policy":
+        """The same where one view is all there will ever be."""
+        return replace(self, frames=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """When a picture was taken: by the wall clock, and by one that is never set (seconds)."""
+
+    time: datetime
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at a face that is fit to decide on; the candidates stand best first."""
+
+    capture: Capture
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessScore:
+    """Mean score of a face over ``frames`` views, 0 (an attack) to 1 (genuine)."""
+
+    score: float
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one face: its quality, and the candidates, best first."""
+    """What is known of one face: its quality as last seen, the fit views of it, oldest first, and its liveness."""
 
     quality: Quality
-    candidates: Sequence[Candidate]
+    views: Sequence[View]
+    liveness: LivenessScore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +106,8 @@ class Decision:
     """A conclusion about one face; ``subject`` is set for a match only.
 
     After ``expire_time``, counted from the picture, it is worth nothing: one about an old picture is born expired.
+    ``expire_clock`` is the same by the clock that is never set. ``frames_agreeing`` of ``frames_looked_at`` views speak
+    for the outcome; an UNKNOWN that is not ``settled`` may become a MATCH with the next view.
     """
 
     decision_id: str
@@ -68,7 +118,34 @@ class Decision:
     capture_time: datetime
     decision_time: datetime
     expire_time: datetime
+    expire_clock: float
+    frames_looked_at: int
+    frames_agreeing: int
+    settled: bool
+    liveness: LivenessScore | None = None
     low_quality_reason: str = ""
+
+    def valid_for(self, clock: float) -> float:
+        """Seconds that are left of its life; nought once it has expired."""
+        return max(0.0, self.expire_clock - clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now: by the wall clock, and by the one that is never set (seconds)."""
+
+    time: datetime
+    clock: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """A row of the table for one face; ``basis`` is the newest view that speaks for it."""
+
+    outcome: Outcome
+    agreeing: int = 0
+    settled: bool = False
+    basis: View | None = None
 
 
 def false_positive_identification_rate(false_match_rate: float, subjects: int) -> float:
@@ -77,60 +154,111 @@ def false_positive_identification_rate(false_match_rate: float, subjects: int) -
 
 
 def decide(
-    faces: Sequence[Evidence],
-    policy: Policy,
-    *,
-    capture_time: datetime,
-    now: datetime,
-    new_id: Callable[[], str],
+    faces: Sequence[Evidence], policy: Policy, capture: Capture, now: Moment, new_id: Callable[[], str]
 ) -> list[Decision]:
-    """One decision for each face of a frame, in the same order."""
-    outcomes = [_outcome(face, policy) for face in faces]
-    winners = _best_face_of_each_subject(faces, outcomes)
-    decisions = []
-    for place, (face, outcome) in enumerate(zip(faces, outcomes, strict=True)):
-        settled = Outcome.UNKNOWN if outcome is Outcome.MATCH and place not in winners else outcome
-        decisions.append(
-            Decision(
-                new_id(),
-                settled,
-                face.candidates[0] if settled is Outcome.MATCH else None,
-                face.candidates,
-                policy,
-                capture_time,
-                now,
-                # An old picture says nothing about now; a camera whose clock is ahead gains nothing by it.
-                min(capture_time, now) + policy.lifetime,
-                _quality_in_words(face.quality) if settled is Outcome.LOW_QUALITY else "",
-            )
-        )
-    return decisions
+    """One decision for each face of a frame taken at ``capture``, in the same order."""
+    findings = [_find(face, policy) for face in faces]
+    winners = _best_face_of_each_subject(findings)
+    return [
+        _decision(face, finding if place in winners else _lost(finding), policy, capture, now, new_id())
+        for place, (face, finding) in enumerate(zip(faces, findings, strict=True))
+    ]
 
 
-def _outcome(face: Evidence, policy: Policy) -> Outcome:
-    if face.quality.score < policy.minimum_quality:
-        return Outcome.LOW_QUALITY
-    if not face.candidates or face.candidates[0].similarity < policy.threshold:
-        return Outcome.UNKNOWN
-    if len(face.candidates) > 1 and face.candidates[0].similarity - face.candidates[1].similarity < policy.margin:
-        return Outcome.AMBIGUOUS
-    return Outcome.MATCH
+def _decision(
+    face: Evidence, finding: _Finding, policy: Policy, capture: Capture, now: Moment, decision_id: str
+) -> Decision:
+    newest = face.views[-1] if face.views else None
+    basis = finding.basis or newest
+    taken = basis.capture if basis else capture
+    # An old picture says nothing about now; a camera whose clock is ahead gains nothing by it.
+    age = timedelta(seconds=max(0.0, now.clock - taken.clock))
+    return Decision(
+        decision_id=decision_id,
+        outcome=finding.outcome,
+        subject=basis.candidates[0] if basis and finding.outcome is Outcome.MATCH else None,
+        candidates=basis.candidates if basis else (),
+        policy=policy,
+        capture_time=taken.time,
+        decision_time=now.time,
+        expire_time=min(taken.time, now.time - age) + policy.lifetime,
+        expire_clock=min(taken.clock, now.clock) + policy.lifetime.total_seconds(),
+        frames_looked_at=len(_last(face.views, policy)),
+        frames_agreeing=finding.agreeing,
+        settled=finding.settled,
+        liveness=face.liveness,
+        low_quality_reason=quality_in_words(face.quality) if finding.outcome is Outcome.LOW_QUALITY else "",
+    )
 
 
-def _best_face_of_each_subject(faces: Sequence[Evidence], outcomes: Sequence[Outcome]) -> set[int]:
+def _last(views: Sequence[View], policy: Policy) -> Sequence[View]:
+    return views[-policy.frames :]
+
+
+def _find(face: Evidence, policy: Policy) -> _Finding:
+    views = _last(face.views, policy)
+    settled = len(views) >= policy.frames
+    if not views:
+        return _Finding(Outcome.LOW_QUALITY, settled=policy.frames == 1)
+    if policy.liveness_required and not _lives(face, policy):
+        scored = face.liveness is not None and face.liveness.frames >= policy.matches
+        return _Finding(Outcome.SPOOF, len(views), settled=True) if scored else _Finding(Outcome.UNKNOWN)
+    named = [named_by(view, policy) for view in views]
+    votes = Counter(name for name in named if name).most_common(2)
+    if votes and votes[0][1] >= policy.matches:
+        (name, count), *second = votes
+        if second and second[0][1] == count:
+            return _Finding(Outcome.AMBIGUOUS, count, settled)
+        basis = next(view for view, said in zip(reversed(views), reversed(named), strict=True) if said == name)
+        return _Finding(Outcome.MATCH, count, settled=True, basis=basis)
+    torn = sum(_is_torn(view, policy) for view in views)
+    if torn >= policy.matches:
+        return _Finding(Outcome.AMBIGUOUS, torn, settled)
+    return _Finding(Outcome.UNKNOWN, len(views) - sum(map(bool, named)), settled)
+
+
+def _lives(face: Evidence, policy: Policy) -> bool:
+    scored = face.liveness
+    return scored is not None and scored.frames >= policy.matches and scored.score >= policy.liveness_threshold
+
+
+def named_by(view: View, policy: Policy) -> str:
+    """The person whom a view names; empty where it names nobody."""
+    if not _reaches(view, policy) or _is_torn(view, policy):
+        return ""
+    return view.candidates[0].subject_id
+
+
+def _reaches(view: View, policy: Policy) -> bool:
+    return bool(view.candidates) and view.candidates[0].similarity >= policy.threshold
+
+
+def _is_torn(view: View, policy: Policy) -> bool:
+    if not _reaches(view, policy) or len(view.candidates) < 2:
+        return False
+    return view.candidates[0].similarity - view.candidates[1].similarity < policy.margin
+
+
+def _lost(finding: _Finding) -> _Finding:
+    """What a face is whose name went to another one of the same frame."""
+    return replace(finding, outcome=Outcome.UNKNOWN) if finding.outcome is Outcome.MATCH else finding
+
+
+def _best_face_of_each_subject(findings: Sequence[_Finding]) -> set[int]:
     """Places of the faces that keep their name; of two that are equally like one person the first does."""
-    best: dict[str, int] = {}
-    for place, (face, outcome) in enumerate(zip(faces, outcomes, strict=True)):
-        if outcome is not Outcome.MATCH:
+    best: dict[str, tuple[float, int]] = {}
+    for place, finding in enumerate(findings):
+        if finding.outcome is not Outcome.MATCH or finding.basis is None:
             continue
-        candidate = face.candidates[0]
+        candidate = finding.basis.candidates[0]
         rival = best.get(candidate.subject_id)
-        if rival is None or candidate.similarity > faces[rival].candidates[0].similarity:
-            best[candidate.subject_id] = place
-    return set(best.values())
+        if rival is None or candidate.similarity > rival[0]:
+            best[candidate.subject_id] = (candidate.similarity, place)
+    return {place for _, place in best.values()}
 
 
-def _quality_in_words(quality: Quality) -> str:
+def quality_in_words(quality: Quality) -> str:
+    """What is wrong with a face that is not fit to decide on."""
     return {
         "size": f"the face is only {quality.face_pixels:.0f} pixels wide",
         "sharpness": "the face is blurred",

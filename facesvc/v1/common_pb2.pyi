@@ -539,6 +539,7 @@ class Timings(_message.Message):
     EMBED_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    LIVENESS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def wait(self) -> _duration_pb2.Duration:
         """Waiting for a worker, from arrival to the start of decoding."""
@@ -571,6 +572,10 @@ class Timings(_message.Message):
     def total(self) -> _duration_pb2.Duration:
         """From arrival to the finished result."""
 
+    @_builtins.property
+    def liveness(self) -> _duration_pb2.Duration:
+        """Telling living faces from pictures of them, all faces together."""
+
     def __init__(
         self,
         *,
@@ -582,10 +587,11 @@ class Timings(_message.Message):
         embed: _duration_pb2.Duration | None = ...,
         search: _duration_pb2.Duration | None = ...,
         total: _duration_pb2.Duration | None = ...,
+        liveness: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["align", b"align", "decode", b"decode", "detect", b"detect", "embed", b"embed", "quality", b"quality", "search", b"search", "total", b"total", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["align", b"align", "decode", b"decode", "detect", b"detect", "embed", b"embed", "liveness", b"liveness", "quality", b"quality", "search", b"search", "total", b"total", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["align", b"align", "decode", b"decode", "detect", b"detect", "embed", b"embed", "quality", b"quality", "search", b"search", "total", b"total", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align", b"align", "decode", b"decode", "detect", b"detect", "embed", b"embed", "liveness", b"liveness", "quality", b"quality", "search", b"search", "total", b"total", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

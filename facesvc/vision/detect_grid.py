@@ -7,6 +7,10 @@ were found several times are merged.
 
 A network trained on faces of up to about half its input overlooks one that fills the frame, so a second, coarse look
 at the same picture follows where the first one sees it large.
+
+Small faces are found long before their landmarks are good. A *rough* look shows the picture at the size at which faces
+are found, for a fraction of the price; those that somebody wants to recognise are then *refined*, each by a look at its
+own surroundings.
 """
 
 from collections.abc import Sequence
@@ -18,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facesvc.vision.detection import Detection, Floats, Network, Pixels
-from facesvc.vision.geometry import Box, non_maximum_suppression
+from facesvc.vision.geometry import Box, non_maximum_suppression, overlaps
 
 STRIDES = (8, 16, 32)
-# Overlap above which two boxes are one face, and the score that a face needs.
+# Overlap above which two boxes are one face, and the score that a face needs; in a rough look less of it, which is for
+# who follows faces to judge: half hidden and blurred ones score low.
 _OVERLAP = 0.4
 _SCORE = 0.5
+_ROUGH_SCORE = 0.3
 # Whatever is further away than this, in pixels of the input, is nothing that a network says of a face.
 _FARTHEST = 1e5
 # Boxes that go into the suppression at most: far more than a picture has faces, few enough for N squared.
@@ -35,6 +41,11 @@ _COARSE_SIDE = 160
 # In pixels of the input: what is larger belongs to the coarse look. In a face of 700 and more YuNet sees several of
 # about 500, with scores up to 0.8.
 _LARGEST_FACE = 400
+# A face is refined in a square of twice its size, shown so large, in pixels of the input; the refined box overlaps the
+# rough one by so much at least.
+_REFINED_SIDE = 128
+_REFINED_MARGIN = 2.0
+_REFINED_OVERLAP = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,8 @@ class GridInput:
     """What a network is given: pixels in ``colour_order`` less ``mean``, over ``std``.
 
     ``side`` is that of a square input where the graph allows no other size. ``smallest_face`` is the size, in pixels
-    of the input, from which on faces are found and their landmarks are good.
+    of the input, from which on faces are found and their landmarks are good; ``rough_face`` that from which on they are
+    found.
     """
 
     mean: tuple[float, float, float]
@@ -77,6 +89,7 @@ class GridInput:
     colour_order: str
     side: int | None
     smallest_face: float
+    rough_face: float
 
 
 class GridDetector:
@@ -102,29 +115,56 @@ class GridDetector:
         """As ``Detector.smallest_face``: more than ``minimum_face`` where a fixed input cannot show it large enough."""
         return max(minimum_face, self._given.smallest_face / self._largest_scale(width, height))
 
-    def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+    def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
         """Faces whose box has a side of at least ``minimum_face`` pixels, best score first.
 
         :param pixels: (H, W, 3) uint8 RGB, contiguous.
+        :param rough: landmarks need not be good, and scores may be as low as 0.3; a fixed input takes as long as ever.
         :return: boxes and landmarks in pixels of ``pixels``; an empty list when there is none.
         """
         height, width = pixels.shape[:2]
-        scale = min(self._given.smallest_face / minimum_face, self._largest_scale(width, height))
-        looks = [self._look(pixels, scale)]
+        scale = self._scale(width, height, minimum_face, rough=rough)
+        score = _ROUGH_SCORE if rough else _SCORE
+        looks = [self._look(pixels, scale, score)]
         if self._coarse_look and min(height, width) * scale > _COARSE_SIDE:
             # Faces as large as the first look may show them are large enough in the second.
             coarse = max(_COARSE_SIDE / max(height, width), scale * self._given.smallest_face / _LARGEST_FACE)
-            looks = [_up_to(_LARGEST_FACE / scale, looks[0]), self._look(pixels, coarse)]
+            looks = [_up_to(_LARGEST_FACE / scale, looks[0]), self._look(pixels, coarse, score)]
         found = _merged(joined(looks))
         faces = map(_detection, found.boxes, found.landmarks, found.scores)
         return [face for face in faces if max(face.box.width, face.box.height) >= minimum_face]
+
+    def refine(self, pixels: Pixels, detection: Detection, minimum_face: float) -> Detection:
+        """A face that a rough look at the same picture found, with good landmarks; as it is where it is not seen again.
+
+        :param minimum_face: what the rough look was asked for; a face that it saw large enough is not looked at again.
+        """
+        height, width = pixels.shape[:2]
+        box = detection.box
+        side = max(box.width, box.height)
+        if side * self._scale(width, height, minimum_face, rough=True) >= self._given.smallest_face:
+            return detection
+        reach = side * _REFINED_MARGIN / 2
+        x, y = box.left + box.width / 2, box.top + box.height / 2
+        left, top = max(0, round(x - reach)), max(0, round(y - reach))
+        part = np.ascontiguousarray(pixels[top : round(y + reach), left : round(x + reach)])
+        if 0 in part.shape:
+            return detection
+        found = self._look(part, min(_REFINED_SIDE / max(part.shape[:2]), 2 * _LARGEST_SCALE), _ROUGH_SCORE)
+        return _best_overlap(detection, found, np.array([left, top], np.float32))
+
+    def _scale(self, width: int, height: int, minimum_face: float, *, rough: bool) -> float:
+        """How large a picture is shown; roughly only where that is cheaper."""
+        given = self._given
+        shown = given.rough_face if rough and given.side is None else given.smallest_face
+        return min(shown / minimum_face, self._largest_scale(width, height))
 
     def _largest_scale(self, width: int, height: int) -> float:
         side = self._given.side
         return _LARGEST_SCALE if side is None else min(_LARGEST_SCALE, side / max(width, height))
 
-    def _look(self, pixels: Pixels, scale: float) -> Found:
-        """Faces in pixels of the picture, as seen at ``scale``."""
+    def _look(self, pixels: Pixels, scale: float, score: float) -> Found:
+        """Faces of at least ``score``, in pixels of the picture, as seen at ``scale``."""
         height, width = pixels.shape[:2]
         # A side that should be whole is not one less because its scale was rounded.
         size = (max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6)))
@@ -134,7 +174,7 @@ class GridDetector:
         outputs = self._network(blob)  # type: ignore[arg-type]
         # What a damaged network says may be beyond any number; it is dropped.
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self._head.read(outputs, canvas.shape[0], canvas.shape[1], _SCORE)
+            found = self._head.read(outputs, canvas.shape[0], canvas.shape[1], score)
             found = found.only(_plausible(found))
         zoom = np.array([width / size[0], height / size[1]], np.float32)
         return Found(found.boxes * np.tile(zoom, 2), found.landmarks * zoom, found.scores)
@@ -165,6 +205,18 @@ def _merged(found: Found) -> Found:
     """Each face once, best score first: of a face that both looks saw, the one that was surer of it."""
     best = np.argsort(-found.scores, kind="stable")[:_MOST_BOXES]
     return found.only(best[non_maximum_suppression(found.boxes[best], found.scores[best], _OVERLAP)])
+
+
+def _best_overlap(detection: Detection, found: Found, corner: Floats) -> Detection:
+    """The one of ``found`` (in a part of the picture that begins at ``corner``) that is the face of ``detection``."""
+    box = detection.box
+    boxes = found.boxes + np.tile(corner, 2)
+    wanted = np.array([[box.left, box.top, box.left + box.width, box.top + box.height]], np.float32)
+    shared = overlaps(np.concatenate([wanted, boxes]))[0, 1:]
+    if not len(shared) or shared.max() < _REFINED_OVERLAP:
+        return detection
+    best = int(shared.argmax())
+    return _detection(boxes[best], found.landmarks[best] + corner, max(found.scores[best], np.float32(detection.score)))
 
 
 def _up_to(size: float, found: Found) -> Found:

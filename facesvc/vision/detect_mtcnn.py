@@ -82,7 +82,7 @@ class MtcnnDetector:
         """As ``Detector.smallest_face``: always ``minimum_face``, for the pyramid is as high as need be."""
         return minimum_face
 
-    def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+    def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:  # noqa: ARG002 - a cascade has no rough look
         """Faces whose box has a side of at least ``minimum_face`` pixels, best score first.
 
         :param pixels: (H, W, 3) uint8 RGB, contiguous.
@@ -93,6 +93,10 @@ class MtcnnDetector:
         found = self._finish(pyramid, windows)
         # The smallest windows find somewhat smaller faces too, by chance.
         return [one for one in found if max(one.box.width, one.box.height) >= minimum_face]
+
+    def refine(self, pixels: Pixels, detection: Detection, minimum_face: float) -> Detection:  # noqa: ARG002 - as Detector has it
+        """As ``Detector.refine``: the landmarks are as good as they get."""
+        return detection
 
     def _propose(self, pyramid: "_Pyramid", minimum_face: float) -> _Windows:
         """P-Net over the pyramid: many windows, most of them wrong."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from facesvc.vision.appearance import appearance
 from facesvc.vision.crop import SEARCHED_SHARE, kept_crop
 from facesvc.vision.decode import Image, ImageHeader, ImageLimits, decode, read_header
 from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
@@ -42,18 +43,29 @@ class Detector(Protocol):
         """What ``detect`` can be relied on for, asked for ``minimum_face`` in a picture of that size: that, or more."""
         ...
 
-    def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
-        """Faces of at least ``minimum_face`` pixels in (H, W, 3) uint8 RGB, in pixels of that picture."""
+    def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
+        """Faces of at least ``minimum_face`` pixels in (H, W, 3) uint8 RGB, in pixels of that picture.
+
+        With ``rough``, boxes are what matters: where that is cheaper, landmarks may be poor and scores low.
+        """
+        ...
+
+    def refine(self, pixels: Pixels, detection: Detection, minimum_face: float) -> Detection:
+        """A face that a rough look at the same pixels for ``minimum_face`` found, with landmarks as good as any."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face, in pixels of the full picture; ``vector`` is (D,) float32 of unit length where asked for."""
+    """A face, in pixels of the full picture; ``vector`` is (D,) float32 of unit length where asked for.
+
+    ``appearance`` is what ``appearance.appearance`` says of it.
+    """
 
     detection: Detection
     quality: Quality
     vector: Floats | None
+    appearance: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +92,21 @@ class Analysis:
     faces: tuple[Face, ...]
     omitted: int
     times: StageTimes
+    minimum_face: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A decoded picture and what was found in it, largest first, in pixels of ``image.pixels``.
+
+    ``omitted`` more were left out; ``scanned_face`` is the smallest size that was asked for, in the same pixels, and
+    ``minimum_face`` the smallest that was looked for, in pixels of the full picture.
+    """
+
+    image: Image
+    detections: tuple[Detection, ...]
+    omitted: int
+    scanned_face: float
     minimum_face: float
 
 
@@ -118,37 +145,65 @@ class Pipeline:
         return nearest_centre(analysis)
 
     def _run(self, data: bytes, minimum: MinimumFace, max_faces: int, *, embed: bool) -> Analysis:
-        times, started = StageTimes(), self.clock()
+        times = StageTimes()
+        scene = self.scan(data, minimum, max_faces, times, detail=_DETAIL_FOR_EMBEDDING if embed else 0)
+        image = scene.image
+        faces = tuple(self.face(scene, detection, times, embed=embed) for detection in scene.detections)
+        return Analysis(image.width, image.height, faces, scene.omitted, times, scene.minimum_face)
+
+    def scan(
+        self,
+        data: bytes,
+        minimum: MinimumFace,
+        max_faces: int,
+        times: StageTimes,
+        *,
+        rough: bool = False,
+        detail: float = _DETAIL_FOR_EMBEDDING,
+    ) -> Scene:
+        """Decode a picture and find its faces, at most ``max_faces``. Raises ``ImageError``.
+
+        :param rough: see ``Detector.detect``.
+        :param detail: how wide the smallest face wanted has to be in the decoded picture, if it is so in the full one.
+        """
+        started = self.clock()
         header = read_header(data, self.limits)
         area = header.width * header.height
         wanted = max(
             minimum.in_frame(*header.seen_size),
             self.detector.scanned_face * math.sqrt(area / self.limits.max_scanned_pixels),
         )
-        detail = max(self.detector.detail, _DETAIL_FOR_EMBEDDING if embed else 0)
-        image = decode(data, header, min(detail / wanted, _largest_scale(header)))
+        image = decode(data, header, min(max(self.detector.detail, detail) / wanted, _largest_scale(header)))
         decoded = self.clock()
         times.add("decode", decoded - started)
-        found = self.detector.detect(image.pixels, wanted * image.scale)
+        scanned = wanted * image.scale
+        found = self.detector.detect(image.pixels, scanned, rough=rough)
         found.sort(key=lambda detection: detection.box.area, reverse=True)
         times.add("detect", self.clock() - decoded)
-        faces = tuple(self._face(image, detection, times, embed=embed) for detection in found[:max_faces])
         height, width = image.pixels.shape[:2]
-        smallest = self.detector.smallest_face(width, height, wanted * image.scale) / image.scale
-        return Analysis(image.width, image.height, faces, max(0, len(found) - max_faces), times, smallest)
+        smallest = self.detector.smallest_face(width, height, scanned) / image.scale
+        return Scene(image, tuple(found[:max_faces]), max(0, len(found) - max_faces), scanned, smallest)
 
-    def _face(self, image: Image, detection: Detection, times: StageTimes, *, embed: bool) -> Face:
+    def refine(self, scene: Scene, detection: Detection, times: StageTimes) -> Detection:
+        """One of a rough scan's detections with landmarks that are good enough to recognise by."""
         started = self.clock()
+        refined = self.detector.refine(scene.image.pixels, detection, scene.scanned_face)
+        times.add("detect", self.clock() - started)
+        return refined
+
+    def face(self, scene: Scene, detection: Detection, times: StageTimes, *, embed: bool) -> Face:
+        """One of a scan's detections with its quality and, if asked for, its vector; in pixels of the full picture."""
+        image, started = scene.image, self.clock()
         chip = self.embedder.align(image.pixels, detection.landmarks)
         aligned = self.clock()
-        quality = assess(detection, chip, image.scale)
+        quality, glance = assess(detection, chip, image.scale), appearance(chip)
         assessed = self.clock()
         vector = self.embedder.embed(chip) if embed else None
         times.add("align", aligned - started)
         times.add("quality", assessed - aligned)
         if embed:
             times.add("embed", self.clock() - assessed)
-        return Face(detection.scaled(1 / image.scale), quality, vector)
+        return Face(detection.scaled(1 / image.scale), quality, vector, glance)
 
 
 def nearest_centre(analysis: Analysis) -> Face | None:

@@ -5,7 +5,7 @@ one (DeMenthon and Davis, Model-Based Object Pose in 25 Lines of Code, 1995).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -32,6 +32,20 @@ _DETECTION_SCORE = (0.5, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
+class QualityParts:
+    """Fitness in each respect, 0 (useless) to 1 (as good as makes a difference); the least of them is the score."""
+
+    size: float
+    sharpness: float
+    light: float
+    pose: float
+    detection: float
+
+
+PARTS = tuple(field.name for field in fields(QualityParts))
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """The fitness of one face; ``score``, ``sharpness`` and ``brightness`` are 0 to 1, angles are degrees.
 
@@ -45,8 +59,12 @@ class Quality:
     yaw: float
     pitch: float
     roll: float
-    weakest: str
-    """The part that decides the score: size, sharpness, light, pose or detection."""
+    parts: QualityParts
+
+    @property
+    def weakest(self) -> str:
+        """The part that decides the score: size, sharpness, light, pose or detection."""
+        return min(PARTS, key=lambda name: float(getattr(self.parts, name)))
 
 
 def head_pose(landmarks: Floats) -> tuple[float, float, float]:
@@ -66,6 +84,16 @@ def head_pose(landmarks: Floats) -> tuple[float, float, float]:
     yaw = np.degrees(np.arctan2(right[2], np.hypot(right[0], right[1])))
     pitch = np.degrees(np.arctan2(down[2], max(float(forward[2]), 1e-6)))
     return float(yaw), float(pitch), math.degrees(roll)
+
+
+def evenness(landmarks: Floats) -> float:
+    """How evenly the picture of a head with these ``landmarks`` (5, 2) is scaled: 0 to 1, nought where they coincide.
+
+    A head keeps about 1 however it is turned; of a flat picture, tilted by an angle about any axis, the cosine is left.
+    """
+    points = landmarks.astype(np.float64)
+    wide, narrow = np.linalg.svd(_HEAD_INVERSE @ (points - points.mean(axis=0)), compute_uv=False)
+    return float(narrow / wide) if wide > 1e-9 else 0.0
 
 
 def sharpness_of(grey: Pixels) -> float:
@@ -95,15 +123,15 @@ def assess(detection: Detection, chip: Pixels, scale: float) -> Quality:
     sharpness = sharpness_of(grey)
     yaw, pitch, roll = head_pose(detection.landmarks)
     face_pixels = min(detection.box.width, detection.box.height) / scale
-    parts = {
-        "size": _ramp(face_pixels, _FACE_PIXELS),
-        "sharpness": _ramp(sharpness, _SHARPNESS),
-        "light": min(_ramp(brightness, _BRIGHTNESS_DARK), _ramp(brightness, _BRIGHTNESS_LIGHT)),
-        "pose": min(_ramp(abs(yaw), _YAW_DEGREES), _ramp(abs(pitch), _PITCH_DEGREES)),
-        "detection": _ramp(detection.score, _DETECTION_SCORE),
-    }
-    weakest = min(parts, key=lambda name: parts[name])
-    return Quality(parts[weakest], face_pixels, sharpness, brightness, yaw, pitch, roll, weakest)
+    parts = QualityParts(
+        size=_ramp(face_pixels, _FACE_PIXELS),
+        sharpness=_ramp(sharpness, _SHARPNESS),
+        light=min(_ramp(brightness, _BRIGHTNESS_DARK), _ramp(brightness, _BRIGHTNESS_LIGHT)),
+        pose=min(_ramp(abs(yaw), _YAW_DEGREES), _ramp(abs(pitch), _PITCH_DEGREES)),
+        detection=_ramp(detection.score, _DETECTION_SCORE),
+    )
+    score = min(float(getattr(parts, name)) for name in PARTS)
+    return Quality(score, face_pixels, sharpness, brightness, yaw, pitch, roll, parts)
 
 
 def _ramp(value: float, nought_and_full: tuple[float, float]) -> float:

@@ -48,11 +48,15 @@ class Vision:
         """All that is asked for."""
         return minimum_face
 
-    def detect(self, pixels: np.ndarray[Any, Any], minimum_face: float) -> list[Detection]:
+    def detect(self, pixels: np.ndarray[Any, Any], minimum_face: float, *, rough: bool = False) -> list[Detection]:
         """The scripted faces, each smaller than the one before."""
         self.entered.release()
         assert self.gate.wait(30)
         return [Detection(Box(5 + n, 5, 150 - n, 150), LANDMARKS + np.float32(n), 0.99) for n in range(self.faces)]
+
+    def refine(self, pixels: np.ndarray[Any, Any], detection: Detection, minimum_face: float) -> Detection:
+        """As it is."""
+        return detection
 
     def network(self, blob: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
         """The scripted vector."""
@@ -120,6 +124,7 @@ async def start(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
             stack.push_async_callback(server.stop)
             service = await asyncio.to_thread(app.load_service, settings)
             stack.callback(service.gallery.close)
+            stack.callback(service.journal.close)
             stack.callback(service.workers.close)
             stack.push_async_callback(server.stop)
             if vision is not None:

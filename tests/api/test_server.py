@@ -78,7 +78,6 @@ async def test_what_is_not_there_yet_says_so(start: Start, vision: Vision) -> No
             presence.ListPresence(presence_pb2.ListPresenceRequest()),
             presence.ListEvents(presence_pb2.ListEventsRequest()),
             presence.ListAttendance(presence_pb2.ListAttendanceRequest()),
-            admin.GetStatistics(admin_pb2.GetStatisticsRequest()),
             admin.CreateBackup(admin_pb2.CreateBackupRequest()),
             admin.CreateToken(admin_pb2.CreateTokenRequest()),
             admin.ListTokens(admin_pb2.ListTokensRequest()),

@@ -37,14 +37,17 @@ class Talk:
         await self.call.write(recognition_pb2.RecognizeRequest(frame=frame(number, data, capture)))
 
     async def result(self) -> recognition_pb2.FrameResult:
-        answer = await self.call.read()
-        assert answer is not grpc.aio.EOF, await self.call.details()
-        return answer.result
+        while True:
+            answer = await self.call.read()
+            assert answer is not grpc.aio.EOF, await self.call.details()
+            if answer.HasField("result"):
+                return answer.result
 
     async def end(self) -> grpc.StatusCode:
         """The status that the stream ended with, without another result."""
         try:
-            assert await self.call.read() is grpc.aio.EOF
+            while (answer := await self.call.read()) is not grpc.aio.EOF:
+                assert answer.HasField("credits")
         except grpc.aio.AioRpcError as error:
             return error.code()
         return await self.call.code()
@@ -433,7 +436,7 @@ async def test_a_worker_is_free_only_when_its_thread_is(start: Start, vision: Vi
     leaver.cancel()
     waiter = asyncio.create_task(running.client.detect(PICTURE))
     await settle(running)
-    assert running.service.workers._permits.locked()
+    assert running.service.workers.free == 0
     vision.gate.set()
     await waiter
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from models import tiny_packs
 from typer.testing import CliRunner, Result
 
 from facesvc.cli.models import app
-from facesvc.config import ModelSettings, Settings
-from facesvc.errors import InputError
+from facesvc.config import LivenessSettings, ModelSettings, Settings
+from facesvc.errors import InputError, NotFoundError, PreconditionError
 from facesvc.models import catalog, default_pack, packs
 from facesvc.models.figures import Figures
 from facesvc.models.library import Library
@@ -60,6 +61,7 @@ def test_list_names_everything_about_a_whole_pack(settings: Settings) -> None:
     assert {"mtcnn 1.0.0: MIT", "face_recognition_models 0.3.0: CC0-1.0"} <= set(pack.pop("licences"))
     assert pack == {
         "name": "default",
+        "kind": "recognition",
         "active": True,
         "state": "whole",
         "accepted": [],
@@ -221,3 +223,27 @@ def test_verify_takes_the_chosen_pack(own: Settings) -> None:
     copy_of_default(own, "another")
     Library(own.models.cache_dir).choose("another")
     assert run(own, "verify").stdout.startswith("another: 4 files")
+
+
+def test_a_pack_of_kind_liveness_is_listed_and_verified_but_not_used(own: Settings, tmp_path: Path) -> None:
+    folder = tiny_packs.write_liveness(tmp_path / "brought")
+    added = run(own, "add", str(folder))
+    assert "alive: added, 0.0 MB, tells living faces from pictures, in" in added.stdout
+    assert 'alive: not in use; pack = "alive" under [liveness] in the settings chooses it' in added.stdout
+    pack = listed(own)["alive"]
+    assert (pack["kind"], pack["state"], pack["active"], pack["contract_id"]) == ("liveness", "whole", False, None)
+    assert "never measured" not in run(own, "list").stdout
+    assert "alive: 2 files" in run(own, "verify", "alive").stdout
+    refusal = run(own, "use", "alive").exception
+    assert isinstance(refusal, NotFoundError)
+    assert "name it as pack under [liveness]" in str(refusal)
+    fixed = own.model_copy(update={"models": own.models.model_copy(update={"pack": "default"})})
+    assert "name it as pack under [liveness]" in str(run(fixed, "use", "alive").exception)
+    chosen = own.model_copy(update={"liveness": LivenessSettings(pack="alive")})
+    assert listed(chosen)["alive"]["active"]
+    assert listed(chosen)["default"]["active"]
+    assert "in use after a restart of the server" in run(chosen, "add", str(folder)).stdout
+    assert isinstance(run(chosen, "remove", "alive").exception, PreconditionError)
+    assert json.loads(run(own, "remove", "alive", "--json").stdout) == {"pack": "alive", "removed": True}
+    missing = listed(chosen)["alive"]
+    assert (missing["kind"], missing["state"], missing["active"]) == ("liveness", "not there", True)

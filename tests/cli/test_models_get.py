@@ -229,6 +229,19 @@ def test_update_and_rollback(
     assert library.open("tiny").contract_id == second
 
 
+def test_a_liveness_pack_comes_from_a_mirror_as_any_other(
+    box: Settings, other: Settings, library: Library, server: FaultyServer, tmp_path: Path
+) -> None:
+    done(other, "add", tiny_packs.write_liveness(tmp_path / "brought"))
+    for path in (other.models.cache_dir / "alive").iterdir():
+        server.files[f"/alive/{path.name}"] = path.read_bytes()
+    assert "tells living faces from pictures" in done(box, "pull", "alive")
+    assert library.open_liveness("alive").networks[1].scale == 4.0
+    assert "up to date and whole" in done(box, "update", "alive")
+    told = json.loads(done(box, "update", "alive", "--json"))
+    assert (told["kind"], told["changed"], "contract_id" in told) == ("liveness", False, False)
+
+
 def test_rollback_of_nothing(box: Settings, tmp_path: Path) -> None:
     done(box, "add", tiny_packs.write(tmp_path / "mine"))
     result = run(box, "rollback", "tiny")

@@ -33,7 +33,8 @@ from facesvc.models.default_pack import CALIBRATION
 from facesvc.models.graph import GraphWriter
 from facesvc.models.intake import UNCALIBRATED, draft
 from facesvc.models.library import Library
-from facesvc.models.packs import Acceptance, DetectorSpec, EmbedderSpec, Pack, Source, contract_of, stored, verify
+from facesvc.models.packs import DetectorSpec, EmbedderSpec, Pack, contract_of, verify
+from facesvc.models.parts import Acceptance, Source, stored
 from facesvc.models.quantize import quantize as made_int8
 from facesvc.vision.detection import Detection, Pixels
 from facesvc.vision.geometry import Box

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from facesvc.errors import ContractMismatchError
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject, Vault, rows
-from facesvc.gallery.schema import MIGRATIONS, MIGRATIONS_TABLE
+from facesvc.gallery.schema import GALLERY
+from facesvc.sqlite import MIGRATIONS_TABLE, to_microseconds
 
 Embed = Callable[[bytes, EmbeddingContract], NDArray[np.float32]]
 
@@ -37,10 +38,10 @@ def old_gallery(
     path.parent.mkdir()
     generator = np.random.default_rng(4)
     samples = [make_sample(f"p{number}", tuple(generator.normal(size=4))) for number in range(30)]
-    time = rows.to_microseconds(now)
+    time = to_microseconds(now)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA foreign_keys = ON")
-        for statement in (MIGRATIONS_TABLE, *MIGRATIONS[0].statements):
+        for statement in (MIGRATIONS_TABLE, *GALLERY.steps[0].statements):
             connection.execute(statement)
         connection.execute("INSERT INTO migrations VALUES ('0001_gallery', ?)", (time,))
         connection.execute(OLD_META, (contract.contract_id, contract.dimension, time))

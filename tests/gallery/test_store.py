@@ -13,7 +13,7 @@ import pytest
 
 from facesvc.errors import AlreadyExistsError, InputError, NotFoundError
 from facesvc.gallery import Consent, DuplicateImageError, EmbeddingContract, Sample, Subject
-from facesvc.gallery.schema import MIGRATIONS
+from facesvc.gallery.schema import GALLERY
 from facesvc.gallery.store import Store
 
 MakeSubject = Callable[..., Subject]
@@ -273,7 +273,7 @@ def test_the_tables_are_strict_and_name_their_migrations(
             "SELECT contract_id, dimension FROM meta JOIN contracts USING (contract_id)"
         ).fetchall()
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert applied == [(migration.name,) for migration in MIGRATIONS]
+    assert applied == [(migration.name,) for migration in GALLERY.steps]
     tables = [
         "migrations",
         "meta",

@@ -8,7 +8,7 @@ import pytest
 from facesvc.models import catalog
 from facesvc.models.catalog import ENTRIES, Entry, Remote
 from facesvc.models.library import check_new_name
-from facesvc.models.packs import Source
+from facesvc.models.parts import Source
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)

@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from facesvc.errors import WeightsError
 from facesvc.models import default_pack
 from facesvc.models.default_chips import chips
-from facesvc.models.packs import MANIFEST, Pack, Source, verify
+from facesvc.models.packs import MANIFEST, Pack, verify
+from facesvc.models.parts import Source
 from facesvc.models.quantize import compare
 from facesvc.models.runtime import Network
 

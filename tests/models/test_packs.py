@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from facesvc.errors import WeightsError
 from facesvc.models.chunks import CHUNK_BYTES
-from facesvc.models.packs import MANIFEST, Acceptance, Pack, dump_manifest, load_manifest, stored, verify
+from facesvc.models.packs import MANIFEST, Pack, dump_manifest, load_manifest, verify
+from facesvc.models.parts import Acceptance, stored
 
 Change = Callable[[dict[str, Any]], object]
 

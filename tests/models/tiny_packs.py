@@ -62,11 +62,60 @@ def write(folder: Path, *, seed: int = 0, padding_bytes: int = 0, licence: str =
     return folder
 
 
+LIVENESS_TOML = """
+kind = "liveness"
+name = "alive"
+licence = "{licence}"
+family = "minifasnet"
+{more}
+
+[[networks]]
+file = "near.onnx"
+scale = 2.7
+
+[[networks]]
+file = "far.onnx"
+scale = 4.0
+"""
+
+
+def minifasnet(slope: float = 0.05) -> bytes:
+    """A "MiniFASNet" whose logits are the means of blue, green and red times ``slope``: what is green is alive."""
+    nodes = [
+        helper.make_node("ReduceMean", ["input"], ["means"], axes=[2, 3], keepdims=0),
+        helper.make_node("Mul", ["means", "slope"], ["logits"]),
+    ]
+    constants = [numpy_helper.from_array(np.array(slope, np.float32), "slope")]
+    return _graph(nodes, "input", ["N", 3, 80, 80], [("logits", ["N", 3])], constants)
+
+
+def addon(seed: int = 0) -> bytes:
+    """A "liveness add-on of insightface": one share, made of every pixel of every colour."""
+    weights = np.random.default_rng(seed).normal(size=(3 * 80 * 80, 1)).astype(np.float32) / 20
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axes"], ["row"]),
+        helper.make_node("Sigmoid", ["row"], ["live"]),
+    ]
+    constants = [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array([1], np.int64), "axes")]
+    return _graph(nodes, "input", ["N", 3, 80, 80], [("live", ["N"])], constants)
+
+
+def write_liveness(folder: Path, *, slope: float = 0.05, licence: str = "MIT", more: str = "") -> Path:
+    """A folder with a liveness pack ``alive`` of two networks for ``facesvc models add``."""
+    folder.mkdir(parents=True)
+    (folder / "near.onnx").write_bytes(minifasnet(slope))
+    (folder / "far.onnx").write_bytes(minifasnet(slope / 2))
+    (folder / "pack.toml").write_text(LIVENESS_TOML.format(licence=licence, more=more))
+    return folder
+
+
 def _graph(
     nodes: list[onnx.NodeProto],
     name: str,
     shape: list[int | str],
-    outputs: list[tuple[str, list[int]]],
+    outputs: list[tuple[str, list[int]]] | list[tuple[str, list[int | str]]],
     constants: list[onnx.TensorProto],
 ) -> bytes:
     graph = helper.make_graph(

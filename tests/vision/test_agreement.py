@@ -101,7 +101,7 @@ def insightface_sees(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         from insightface.app import FaceAnalysis
 
         analysis = FaceAnalysis(name="edge_s", root=str(root), providers=["CPUExecutionProvider"])
-        analysis.prepare(0, det_size=(SIDE, SIDE))
+        analysis.prepare(0, det_size=(SIDE, SIDE, SIDE))
 
     def see(pixels: Pixels) -> list[Seen]:
         with warnings.catch_warnings():
@@ -127,7 +127,7 @@ def letterboxed(edge_s: Pack, monkeypatch: pytest.MonkeyPatch) -> GridDetector:
     """SCRFD of the pack with insightface's input: a square that the longer side fills, however small the picture."""
     monkeypatch.setattr(detect_grid, "_LARGEST_SCALE", 100.0)
     spec = edge_s.detector
-    given = GridInput(spec.mean, spec.std, spec.colour_order, SIDE, SIDE)
+    given = GridInput(spec.mean, spec.std, spec.colour_order, SIDE, SIDE, SIDE)
     network = Network.load(edge_s.path(spec.files["detector"]))
     return GridDetector(network, ScrfdHead(), given, coarse_look=False)
 
@@ -172,7 +172,7 @@ def test_without_the_key_point_outputs_the_boxes_are_the_same(edge_s: Pack, astr
     model.graph.output.extend(kept)
     onnx.save(model, tmp_path / "boxes.onnx")
     spec = edge_s.detector
-    given = GridInput(spec.mean, spec.std, spec.colour_order, None, 40.0)
+    given = GridInput(spec.mean, spec.std, spec.colour_order, None, 40.0, 20.0)
     (whole,) = GridDetector(Network.load(path), ScrfdHead(), given).detect(astronaut, 60)
     (boxes,) = GridDetector(Network.load(tmp_path / "boxes.onnx"), ScrfdHead(), given).detect(astronaut, 60)
     assert (boxes.box, boxes.score) == (whole.box, whole.score)

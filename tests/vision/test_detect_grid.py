@@ -15,8 +15,8 @@ from facesvc.vision.detection import Floats, Pixels
 
 NONE = Found(np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, np.float32))
 POINTS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
-PLAIN = GridInput((0, 0, 0), 1.0, "RGB", None, 40.0)
-FIXED = GridInput((0, 0, 0), 1.0, "RGB", 640, 40.0)
+PLAIN = GridInput((0, 0, 0), 1.0, "RGB", None, 40.0, 20.0)
+FIXED = GridInput((0, 0, 0), 1.0, "RGB", 640, 40.0, 20.0)
 
 
 def found(*boxes: tuple[float, float, float, float], scores: Sequence[float] = ()) -> Found:
@@ -122,7 +122,7 @@ def test_the_mean_goes_and_the_rest_is_divided(order: str, expected: tuple[float
     script = Script()
     pixels = np.full((32, 32, 3), (20, 40, 60), np.uint8)
     mean = (1.0, 4.0, 7.0) if order == "RGB" else (7.0, 4.0, 1.0)
-    detector(script, GridInput(mean, 2.0, order, None, 40.0)).detect(pixels, 40)
+    detector(script, GridInput(mean, 2.0, order, None, 40.0, 20.0)).detect(pixels, 40)
     np.testing.assert_allclose(script.seen[0][0, :, 5, 5], expected)
 
 

@@ -1,5 +1,7 @@
 """Each row of the table of verdicts, and its edges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from facesvc.vision.detection import Detection
 from facesvc.vision.fitness import Bar, Verdict, judge
 from facesvc.vision.geometry import Box
 from facesvc.vision.pipeline import Analysis, Face, StageTimes
-from facesvc.vision.quality import Quality
+from facesvc.vision.quality import Quality, QualityParts
 
 BAR = Bar(face_pixels=40, quality=0.5, yaw=30, pitch=25)
 
@@ -22,7 +24,8 @@ def face(
     brightness: float = 0.5,
     weakest: str = "size",
 ) -> Face:
-    quality = Quality(score, pixels, 0.3, brightness, yaw, pitch, 0.0, weakest)
+    parts = replace(QualityParts(1.0, 1.0, 1.0, 1.0, 1.0), **{weakest: score})
+    quality = Quality(score, pixels, 0.3, brightness, yaw, pitch, 0.0, parts)
     return Face(Detection(Box(0, 0, side, side), np.zeros((5, 2), np.float32), 1.0), quality, None)
 
 

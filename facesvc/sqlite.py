@@ -1,21 +1,26 @@
-"""The file under the store: one SQLite connection, and the only code that imports ``sqlite3``.
+"""A file of ours on disk (the gallery, the events): one SQLite connection, and the only code that imports ``sqlite3``.
 
 What a transaction has returned from is on the disk: a write-ahead log, synced at each commit, so that it survives
 ``kill -9`` and a power cut. What was deleted is gone from the file once ``forget`` has returned. The file is held by
-one process at a time, because the search index of another would not learn of a change.
+one process at a time, because what another keeps in memory of it would not learn of a change.
+
+The tables are what their migrations made of them. A migration, once released, is never edited: the next change is one
+more at the end. Each is applied in one transaction together with its row in ``migrations``, so a file is always at a
+state that has a name. Times are microseconds since 1970 in UTC, in 64-bit integers, which hold every ``datetime``
+exactly.
 """
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
-from facesvc.errors import DependencyError
-from facesvc.gallery import schema
-from facesvc.gallery.rows import Row, to_microseconds
+from facesvc.errors import DependencyError, PreconditionError
 
 _PRAGMAS = (
     # One process; see above. Comes first: the index of the log then stays in memory and needs no shared file.
@@ -24,21 +29,78 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
-    "PRAGMA temp_store = MEMORY",  # no copy of the gallery in /tmp while it is written anew
+    "PRAGMA temp_store = MEMORY",  # no copy of it in /tmp while it is written anew
 )
 
-# https://www.sqlite.org/rescode.html: what happened to the file, and what to do about it.
+MIGRATIONS_TABLE = """
+    CREATE TABLE IF NOT EXISTS migrations (
+        name TEXT PRIMARY KEY,
+        apply_time INTEGER NOT NULL
+    ) STRICT
+"""
+
+# https://www.sqlite.org/rescode.html: what happened to the file, and what to do about it. A reason about the file gets
+# the kind of file in front, see ``Kind.reason``.
 _CAUSES = {
     sqlite3.SQLITE_FULL: ("DISK_FULL", "the disk is full; nothing was changed, free some space and try again"),
-    sqlite3.SQLITE_BUSY: ("GALLERY_IN_USE", "another process has it open; stop that one first"),
-    sqlite3.SQLITE_CORRUPT: ("GALLERY_DAMAGED", "it is damaged; restore the last backup"),
-    sqlite3.SQLITE_NOTADB: ("GALLERY_DAMAGED", "it is not a SQLite database; check the path or restore a backup"),
-    sqlite3.SQLITE_READONLY: ("GALLERY_READ_ONLY", "it is read-only; give facesvc's user the right to write it"),
-    sqlite3.SQLITE_CANTOPEN: ("GALLERY_UNREADABLE", "it cannot be opened; check that its folder is writable"),
+    sqlite3.SQLITE_BUSY: ("IN_USE", "another process has it open; stop that one first"),
+    sqlite3.SQLITE_CORRUPT: ("DAMAGED", "it is damaged; restore the last backup"),
+    sqlite3.SQLITE_NOTADB: ("DAMAGED", "it is not a SQLite database; check the path or restore a backup"),
+    sqlite3.SQLITE_READONLY: ("READ_ONLY", "it is read-only; give facesvc's user the right to write it"),
+    sqlite3.SQLITE_CANTOPEN: ("UNREADABLE", "it cannot be opened; check that its folder is writable"),
     sqlite3.SQLITE_IOERR: ("DISK_FAILED", "the disk failed; look into the system's log"),
 }
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
 Parameters = Sequence[object] | Mapping[str, object]
+Row = tuple[Any, ...]
+
+
+def to_microseconds(time: datetime) -> int:
+    """Microseconds since 1970 in UTC, exact."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The inverse of ``to_microseconds``."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A named migration of the schema and its statements."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is: ``words`` such as "the gallery", ``reasons`` such as "GALLERY", and what led to its tables."""
+
+    words: str
+    reasons: str
+    steps: tuple[Step, ...]
+
+    def reason(self, cause: str) -> str:
+        """The reason of an error; that of the disk is the same for every file."""
+        return cause if cause.startswith("DISK_") else f"{self.reasons}_{cause}"
+
+    def pending(self, applied: Iterable[str], path: Path) -> list[Step]:
+        """The migrations that are still to be applied, in order, to the file at ``path``.
+
+        Raises ``PreconditionError`` where one of ``applied`` is unknown here.
+        """
+        applied = set(applied)
+        if unknown := applied - {step.name for step in self.steps}:
+            raise PreconditionError(
+                f"{self.words} {path} was written by a newer facesvc (it has {', '.join(sorted(unknown))}); run that"
+                " version, or restore a backup made before the upgrade",
+                reason=self.reason("TOO_NEW"),
+            )
+        return [step for step in self.steps if step.name not in applied]
 
 
 class Database:
@@ -48,10 +110,11 @@ class Database:
     it cannot be used, here and in every method.
     """
 
-    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, kind: Kind, busy_timeout_s: float) -> None:
         self.path = path
+        self._kind = kind
         self._lock = RLock()
-        _make_private(path)
+        _make_private(path, kind)
         with self._translated():
             self._connection = sqlite3.connect(
                 path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
@@ -74,9 +137,9 @@ class Database:
 
     def migrate(self, now: datetime) -> None:
         """Applies what is missing of the schema; ``PreconditionError`` where a newer facesvc wrote the file."""
-        self.execute(schema.MIGRATIONS_TABLE)
+        self.execute(MIGRATIONS_TABLE)
         applied = [name for (name,) in self.select("SELECT name FROM migrations")]
-        for migration in schema.pending(applied, self.path):
+        for migration in self._kind.pending(applied, self.path):
             with self.transaction():
                 for statement in migration.statements:
                     self.execute(statement)
@@ -129,11 +192,12 @@ class Database:
             raise
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without its details
-            reason, words = _CAUSES.get(code, ("GALLERY_UNREADABLE", "SQLite refused"))
-            raise DependencyError(f"the gallery {self.path}: {words} (SQLite: {error})", reason=reason) from error
+            cause, words = _CAUSES.get(code, ("UNREADABLE", "SQLite refused"))
+            message = f"{self._kind.words} {self.path}: {words} (SQLite: {error})"
+            raise DependencyError(message, reason=self._kind.reason(cause)) from error
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: Path, kind: Kind) -> None:
     """An empty file that only its owner can read, unless there is one; SQLite gives its log the same mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,5 +207,5 @@ def _make_private(path: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        message = f"the gallery {path} cannot be opened ({error.strerror}); check the path and who may write there"
-        raise DependencyError(message, reason="GALLERY_UNREADABLE") from error
+        message = f"{kind.words} {path} cannot be opened ({error.strerror}); check the path and who may write there"
+        raise DependencyError(message, reason=kind.reason("UNREADABLE")) from error
