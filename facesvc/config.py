@@ -6,11 +6,11 @@ carry their unit. A bad value fails at the start, by name.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from facesvc.errors import ConfigError
@@ -199,6 +199,13 @@ class PolicySettings(_Section):
     """Accept a rate below what was measured for the pack, at a threshold that is a guess, drawn out from the table."""
     liveness_required: bool = False
     decision_lifetime_seconds: Seconds = 5.0
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Self:
+        if self.matches > self.frames:
+            message = f"matches may not exceed frames: of {self.frames} views {self.matches} can never agree"
+            raise ValueError(message)
+        return self
 
 
 _BUILT_IN_POLICIES: dict[str, dict[str, Any]] = {

@@ -4,10 +4,14 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from facesvc.models import default_pack
 
+# How long an example takes says nothing on a machine that others share.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 # Tests state their settings; those of the machine they run on are not asked.
 for name in [name for name in os.environ if name.startswith("FACESVC_") and name != "FACESVC_SHARED"]:
     del os.environ[name]

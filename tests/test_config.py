@@ -77,6 +77,14 @@ def test_a_bad_value_is_named(tmp_path: Path, text: str, name: str) -> None:
         load(written(tmp_path, text))
 
 
+@pytest.mark.parametrize("policy", ["presence", "access", "lobby"])
+def test_more_matches_than_frames_are_refused_by_name(policy: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"policies\.{policy}: .*matches may not exceed frames: of 5 views 6 can"):
+        load(written(tmp_path, f"[policies.{policy}]\nmatches = 6\n"))
+    allowed = load(written(tmp_path, f"[policies.{policy}]\nmatches = 6\nframes = 6\n")).policies[policy]
+    assert (allowed.matches, allowed.frames) == (6, 6)
+
+
 def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent"):
         load(tmp_path / "absent.toml")

@@ -2,6 +2,10 @@
 
 ``server`` listens, ``service`` is what the servicers share, one file a service (``recognition`` with ``camera`` for
 its stream, ``enrollment``, ``presence``, ``admin``). ``question`` parses what is asked of a picture, ``convert`` turns
-records into messages, ``status`` errors into status codes, ``policies`` settings into thresholds, ``workers`` is the
-one pool of threads, and ``machine`` watches its load and the heat of the box.
+records into messages (``convert_events`` those of events), ``paging`` cuts lists into pages, ``status`` errors into
+status codes, ``policies`` settings into thresholds, ``workers`` is the one pool of threads, and ``machine`` watches its
+load and the heat of the box.
+
+``observer`` makes presence and events of what the cameras saw: ``happened`` are the records that are kept of it, and
+``backlog`` is what waits for the disk.
 """

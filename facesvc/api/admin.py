@@ -11,7 +11,8 @@ from facesvc import __version__
 from facesvc.api import convert, migration
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, NotFoundError, PreconditionError
-from facesvc.models.packs import Pack
+from facesvc.models.liveness_packs import LivenessPack
+from facesvc.models.packs import Pack, kind_of
 from facesvc.stream.policy import false_positive_identification_rate
 from facesvc.stream.statistics import StreamCounters
 from facesvc.v1 import admin_pb2, admin_pb2_grpc
@@ -63,6 +64,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
 def _info(service: Service) -> admin_pb2.GetServerInfoResponse:
     """May wait for a search, and so belongs in a thread."""
+    liveness = service.settings.liveness.pack
     return admin_pb2.GetServerInfoResponse(
         version=__version__,
         start_time=convert.timestamp(service.start_time),
@@ -72,6 +74,7 @@ def _info(service: Service) -> admin_pb2.GetServerInfoResponse:
         limits=_limits(service),
         workers=service.workers.count,
         runtime_version=service.runtime_version,
+        liveness_pack=_listed(service, liveness) if liveness else None,
     )
 
 
@@ -84,9 +87,20 @@ def _listed(service: Service, name: str) -> admin_pb2.ModelPack:
     if name == service.engine.pack.name:
         return _pack(service, service.engine.pack)
     try:
-        return _pack(service, service.library.peek(name))
+        pack = service.library.peek_any(name)
+        return _pack(service, pack) if isinstance(pack, Pack) else _liveness_pack(service, pack)
     except (DependencyError, NotFoundError) as error:
         return admin_pb2.ModelPack(name=name, problem=error.message)
+
+
+def _liveness_pack(service: Service, pack: LivenessPack) -> admin_pb2.ModelPack:
+    return admin_pb2.ModelPack(
+        name=pack.name,
+        licenses=pack.licences,
+        active=pack.name == service.settings.liveness.pack,
+        size_bytes=sum(file.size_bytes for file in pack.files),
+        kind=kind_of(pack),
+    )
 
 
 def _pack(service: Service, pack: Pack) -> admin_pb2.ModelPack:
@@ -103,6 +117,7 @@ def _pack(service: Service, pack: Pack) -> admin_pb2.ModelPack:
         calibration_source=pack.calibration.source if pack.calibration.points else "",
         impostor_pairs=pack.calibration.impostor_pairs,
         embedded_sample_count=service.gallery.has_vectors_for(pack.contract_id)[0],
+        kind=kind_of(pack),
     )
 
 
@@ -121,6 +136,9 @@ def _policy(service: Service, name: str) -> admin_pb2.PolicyInfo:
         impostor_pairs=basis.impostor_pairs,
         false_match_rate_upper_bound=basis.upper_bound,
         extrapolated=basis.extrapolated,
+        matches=settings.matches,
+        frames=settings.frames,
+        liveness_required=settings.liveness_required,
     )
     try:
         info.threshold = service.engine.policies.get(name).threshold

@@ -115,7 +115,7 @@ class Stream:
             looker = asyncio.create_task(self._look_on(mailbox))
             try:
                 async for response in self._outbox.read():
-                    if self._with_credits(response):
+                    if self._is_worth_sending(response):
                         yield response
                 await looker
                 await reader
@@ -255,7 +255,13 @@ class Stream:
             message = f"no worker was free for {self._settings.max_wait_seconds:g} s: this frame says nothing about now"
             raise ImageError(message, field="frame", reason="FRAME_TOO_OLD")
         rung = self._service.regulator.rung
-        pace = Pace(self._settings.verify_seconds * rung.verify_factor, rung.minimum_face_factor, _EMBEDDING_BUDGET_S)
+        challenge = self._challenged
+        pace = Pace(
+            self._settings.verify_seconds * rung.verify_factor,
+            rung.minimum_face_factor,
+            _EMBEDDING_BUDGET_S,
+            challenge.track_id if challenge is not None and challenge.running else "",
+        )
 
         def look(engine: Engine) -> Seen:
             policy = engine.policies.get(self._question.policy.name)
@@ -294,7 +300,6 @@ class Stream:
         result.faces_embedded = seen.embedded
 
     def _tell(self, result: recognition_pb2.FrameResult) -> None:
-        result.results_dropped = self._outbox.take_lost()
         if self._outbox.put(recognition_pb2.RecognizeResponse(result=result)):
             self._counters.results_lost(1)
 
@@ -305,16 +310,20 @@ class Stream:
             self._outbox.put(message, losable=False)
         self._credits += 1
 
-    def _with_credits(self, response: recognition_pb2.RecognizeResponse) -> bool:
-        """Gives all credits of the moment with what is sent next; whether there is anything left to send."""
-        if response.HasField("result") and self._credits:
-            response.result.credits.frames = self._credits
+    def _is_worth_sending(self, response: recognition_pb2.RecognizeResponse) -> bool:
+        """Adds what is known at the last moment, credits and losses; False for credits that were given already."""
+        if response.HasField("result"):
+            response.result.results_dropped = self._outbox.take_lost()
+            if self._credits:
+                response.result.credits.frames = self._credits
         elif response.HasField("credits"):
+            if not self._credits:
+                return False
             response.credits.frames = self._credits
         else:
             return True
-        given, self._credits = self._credits, 0
-        return response.HasField("result") or given > 0
+        self._credits = 0
+        return True
 
     def _challenge(self, request: recognition_pb2.ChallengeRequest) -> None:
         """Begins a challenge, or says why not."""
@@ -343,12 +352,12 @@ class Stream:
             self._outbox.put(message, losable=False)
 
     def _note(self, seen: Seen, seen_time: datetime) -> None:
-        """Tells the observer who is before the camera."""
-        collection_id = self._question.collection_id
+        """Tells the observer who is before the camera; what an old frame shows may long be over."""
+        collection_id, clock = self._question.collection_id, self._service.clock()
         self._service.observer.note(
             [
                 Sighting(self._camera, collection_id, one.track.track_id, one.decision, seen_time)
                 for one in seen.faces
-                if one.decision is not None and not one.predicted
+                if one.decision is not None and not one.predicted and one.decision.valid_for(clock) > 0
             ]
         )

@@ -17,7 +17,7 @@ from facesvc.stream.presence import Presence, State
 from facesvc.v1 import common_pb2, presence_pb2
 
 # Nobody is told of those who are absent.
-_STATES = {
+_STATES: dict[State, presence_pb2.PresenceState.ValueType] = {
     state: presence_pb2.PresenceState.Value(f"PRESENCE_STATE_{state.value}")
     for state in State
     if state is not State.ABSENT

@@ -84,6 +84,8 @@ class Observer:
         now, clock = self._now(), self._clock()
         self._presences.restore(happened.presence_of(stay, now, clock) for stay in stays)
         self._tasks = [asyncio.create_task(work()) for work in (self._write, self._tick, self._retain)]
+        for task in self._tasks:
+            task.add_done_callback(_report)
 
     def close(self) -> None:
         """End every watch, once it has read what there is."""
@@ -258,3 +260,9 @@ class Observer:
 
 async def _run(threads: Executor, function: Callable[[], R]) -> R:
     return await asyncio.get_running_loop().run_in_executor(threads, function)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A task that ended by a bug of ours is heard of."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the observer no longer does all its work: restart the server", exc_info=error)

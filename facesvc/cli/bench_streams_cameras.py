@@ -164,8 +164,7 @@ async def _tick(every_second: Callable[[], object]) -> None:
 
 async def _record(client: AsyncClient, recording: Recording, share: float) -> None:
     camera = recording.camera
-    opened = opening(camera.camera_id, zone=camera.zone)
-    opened.predictions = camera.predictions
+    opened = opening(camera.camera_id, zone=camera.zone, predictions=camera.predictions)
     begun = time.monotonic() + share / camera.fps
     taken: dict[int, float] = {}
     try:

@@ -6,6 +6,7 @@ People walk in, some of whom nobody enrolled; after a cut others stand there; af
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Self
 
 from facesvc.cli import bench_streams_scores
@@ -59,7 +60,7 @@ def truth(stage: Stage) -> Iterator[Row]:
     """One camera, every frame answered, and everything that is told about it."""
     people = stage.cast.only(_WALKING + _STANDING, _STRANGERS)
     note(f"filming {_WALKING} people, a cut, {_STANDING} others, a cut, nobody")
-    footage = directed(people, _STANDING, (_WALK_S, _STAND_S, _EMPTY_S))
+    footage = directed(people, _STANDING, (_WALK_S, _STAND_S, _EMPTY_S), Take())
     with stage.box(people) as box, Watch(box.address) as watch:
         note(f"{len(footage.frames) / footage.take.fps:.0f} s of which all is known")
         begun = time.time()
@@ -71,14 +72,15 @@ def truth(stage: Stage) -> Iterator[Row]:
     yield from bench_streams_scores.told("truth", footage, enrolled, got)
 
 
-def directed(people: Cast, standing: int, seconds: tuple[float, float, float]) -> Footage:
+def directed(people: Cast, standing: int, seconds: tuple[float, float, float], take: Take) -> Footage:
     """All but ``standing`` of the people walk, strangers among them; the others stand; nobody: so many seconds each."""
-    strangers = len(people.actors) - len(people.enrolments)
     known = people.actors[: len(people.enrolments)]
-    walking = known[: len(known) - standing] + people.actors[len(people.actors) - strangers :]
-    first = film(walking, Take(seconds=seconds[0]), _SEED)
-    second = film(known[len(known) - standing :], Take(seconds=seconds[1], walk_in=False), _SEED + 1)
-    return first.then(second).then(film((), Take(seconds=seconds[2]), _SEED + 2))
+    strangers = people.actors[len(people.enrolments) :]
+    at = len(known) - standing
+    walk, stand, empty = (replace(take, seconds=each) for each in seconds)
+    first = film(known[:at] + strangers, walk, _SEED)
+    second = film(known[at:], replace(stand, walk_in=False), _SEED + 1)
+    return first.then(second).then(film((), empty, _SEED + 2))
 
 
 def run(address: str, footage: Footage) -> Recording:

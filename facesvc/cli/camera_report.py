@@ -67,10 +67,10 @@ class CameraReport:
                 {"type": "status", **rates, "results": figures.results, "age_s": round(figures.age_s, 3), **size}
             )
             return
-        rates = ", ".join(f"{rate:.1f} {name}" for name, rate in a_second.items())
+        in_words = ", ".join(f"{rate:.1f} {name}" for name, rate in a_second.items())
         lighter = f", at {level.share:.0%} of its size" if level.share < 1 else ""
-        text = f"{rates} a second; a result is {1000 * figures.age_s:.0f} ms old; JPEG quality {level.quality}{lighter}"
-        say(text, style="dim", to=err)
+        age = f"a result is {1000 * figures.age_s:.0f} ms old"
+        say(f"{in_words} a second; {age}; JPEG quality {level.quality}{lighter}", style="dim", to=err)
 
     def _tell_opening(self, opened: recognition_pb2.StreamOpened) -> None:
         if self._as_json:

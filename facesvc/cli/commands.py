@@ -10,6 +10,7 @@ import typer
 
 from facesvc import __version__, config
 from facesvc.cli import (
+    attendance,
     bench,
     camera,
     compare,
@@ -18,10 +19,12 @@ from facesvc.cli import (
     doctor,
     enroll,
     evaluate,
+    events,
     models,
     models_calibrate,
     models_migrate,
     models_quantize,
+    presence,
     recognize,
     serve,
     statistics,
@@ -42,6 +45,9 @@ app.add_typer(subjects.app, name="subjects")
 app.command()(recognize.recognize)
 app.command()(camera.camera)
 app.command()(watch.watch)
+app.command()(presence.presence)
+app.command()(events.events)
+app.command()(attendance.attendance)
 app.command()(statistics.statistics)
 app.command()(compare.compare)
 app.command()(evaluate.evaluate)

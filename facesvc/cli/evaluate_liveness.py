@@ -208,7 +208,7 @@ def _note(groups: Iterable[Group]) -> str:
     made = sum(len(group.scores) for group in attacks_seen if group.simulated)
     return (
         f"{real} real attack{'s' if real != 1 else ''} and {made} made of still pictures: far too few to certify"
-        " anything, and what is made lacks hands, printers and shutters"
+        " anything; what is made is of few faces, each several times, and lacks hands, printers and shutters"
     )
 
 

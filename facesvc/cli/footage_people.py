@@ -11,7 +11,6 @@ about following and naming them.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -79,6 +78,11 @@ def of_folder(folder: Path) -> Iterator[Candidate]:
     for person in protocol.people:
         files = (photo.within(folder).read_bytes() for photo in (person.gallery, person.probes[0]))
         yield Candidate(person.gallery.name, *files)
+
+
+def people_of(client: Client, folder: Path | None) -> Iterator[Candidate]:
+    """The candidates of a data set, or of the installed pictures."""
+    return of_folder(folder) if folder else installed(client)
 
 
 def cast(client: Client, candidates: Iterable[Candidate], count: int, *, policy: str = "") -> Cast:
@@ -151,8 +155,3 @@ def _box(box: common_pb2.BoundingBox) -> Box:
 def _png(pixels: Pixels) -> bytes:
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[:, :, ::-1]))
     return encoded.tobytes()
-
-
-def people_of(client: Client, folder: Path | None) -> Iterator[Candidate]:
-    """The candidates of a data set, or of the installed pictures."""
-    return chain(of_folder(folder)) if folder else installed(client)

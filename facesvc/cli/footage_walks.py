@@ -23,7 +23,7 @@ _BAND, _TILT, _BREATH = (0.14, 0.84), 7.0, 0.06
 # People have come in after, and begin to leave from, these shares of the time.
 _ALL_IN, _LEAVING = 0.25, (0.75, 0.9)
 # Nobody is hidden for longer; ways on which somebody is are looked for anew, so often, looking so often a second.
-_HIDDEN_S, _TRIES, _LOOKS_A_SECOND = 1.0, 40, 10
+_HIDDEN_S, _TRIES, _LOOKS_A_SECOND = 1.0, 40, 6
 # A face is looked at in so many rows and columns of points to see how much of it is hidden.
 _POINTS = 9
 # The width of most faces over their height.
@@ -157,6 +157,7 @@ def _hidden(walks: Sequence[Walk], take: Take) -> list[int]:
 def _walk(height: float, row: float, begin: float, take: Take, random: np.random.Generator) -> Walk:
     """In from a side, to and fro near ``row``, and out at the nearer side from some time on."""
     outside = SPRITE_SIDE / 2 * height
+    row = float(np.clip(row, 1.2 * height, take.height - 1.2 * height))
     if take.walk_in:
         leave = random.uniform(*_LEAVING) * take.seconds
         x = -outside if random.random() < 0.5 else take.width + outside

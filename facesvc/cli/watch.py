@@ -1,15 +1,15 @@
-"""``facesvc watch``: who is recognised, as it happens."""
+"""``facesvc watch``: what happens, as it happens."""
 
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from facesvc.cli.console import Collection, Json, Server, client_of, complain, err, print_json, say
+from facesvc.cli.event_words import event_as_json, event_in_words, is_known
 from facesvc.client import CallError, Client
 from facesvc.v1 import presence_pb2
 
@@ -27,17 +27,17 @@ def watch(
     server: Server = "",
     as_json: Json = False,
 ) -> None:
-    """Print a line when somebody is recognised by a camera, until Ctrl-C; goes on after a broken connection."""
+    """Print a line when somebody is seen, arrives or leaves, until Ctrl-C; goes on after a broken connection."""
     with client_of(context, server) as client, suppress(KeyboardInterrupt):
         for answer in islice(_events(client, resume_token, collection, zone), limit or None):
             if as_json:
-                print_json(_as_json(answer))
+                print_json(event_as_json(answer.event) | {"resume_token": answer.resume_token})
             else:
-                say(_in_words(answer.event))
+                say(event_in_words(answer.event))
 
 
 def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[presence_pb2.WatchEventsResponse]:
-    """Matches, across broken connections: the watch goes on after the last event that was read.
+    """What happens, across broken connections: the watch goes on after the last event that was read.
 
     A server that has never answered is an error at once, one that is lost is asked again for ``_PAUSES_S``.
     """
@@ -48,7 +48,7 @@ def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[
                 if not begun:
                     say("watching", style="dim", to=err)
                 begun, attempt, token = True, 0, answer.resume_token
-                if answer.event.HasField("seen"):
+                if is_known(answer.event):
                     yield answer
         except CallError as error:
             if error.reason == "EVENTS_MISSED":
@@ -60,28 +60,3 @@ def _events(client: Client, token: str, collection: str, zone: str) -> Iterator[
             complain(f"{error}; trying again in {_PAUSES_S[attempt]:g} s")
         time.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
         attempt += 1
-
-
-def _in_words(event: presence_pb2.Event) -> str:
-    match, subject = event.seen, event.seen.decision.subject
-    when = event.event_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    name = subject.display_name or subject.subject_id
-    return f"{when}  {name}  {match.camera_id}  {match.zone or '-'}  {subject.similarity:.3f}"
-
-
-def _as_json(answer: presence_pb2.WatchEventsResponse) -> dict[str, Any]:
-    match, subject = answer.event.seen, answer.event.seen.decision.subject
-    return {
-        "event_id": answer.event.event_id,
-        "event_time": answer.event.event_time.ToJsonString(),
-        "resume_token": answer.resume_token,
-        "camera_id": match.camera_id,
-        "zone": match.zone,
-        "collection_id": match.collection_id,
-        "subject_id": subject.subject_id,
-        "display_name": subject.display_name,
-        "external_ids": dict(subject.external_ids),
-        "similarity": subject.similarity,
-        "decision_id": match.decision.decision_id,
-        "expire_time": match.decision.expire_time.ToJsonString(),
-    }

@@ -151,9 +151,9 @@ class Case:
         life = present.policy.lifetime.total_seconds()
         if present.outcome is Outcome.MATCH:
             contradicted = made.outcome in {Outcome.AMBIGUOUS, Outcome.SPOOF} or _names_another(present, made)
-            renewed = made.outcome is Outcome.MATCH and made.capture_time > present.capture_time
+            renewed = made.outcome is Outcome.MATCH and made.expire_clock > present.expire_clock
             if contradicted or renewed:
-                return replace(self, decision=made)
+                return replace(self, decision=made, agreed_clock=clock if made.subject else self.agreed_clock)
             if clock - self.agreed_clock < life:
                 return self
             return replace(self, decision=made if made.outcome is not Outcome.MATCH else None, views=(), misses=0)

@@ -21,7 +21,7 @@ is not counted and takes nothing away; one that falls short by more begins the c
 What a flat picture can do. Turned about its vertical axis its nose stays between the eyes; only perspective and a
 tilt about a slanted axis make it look as if it turned. Over pictures of heads turned up to 30 and nodding up to 30
 degrees, held at 2.5 or more distances of the eyes (16 cm, life-size), tilted by up to 70 degrees about any axis,
-``head_pose`` moves by up to 38 degrees between two looks. But a plane shrinks along one direction only: where the
+``head_pose`` moves by up to 39 degrees between two looks. But a plane shrinks along one direction only: where the
 landmarks are required to be scaled evenly (``evenness`` 0.7, what a plane keeps up to 45 degrees) it moves by 26, and
 by 20 from 4 distances (25 cm) on. Of real heads turned 25 to 35 degrees (LFW), 99 in 100 are scaled more evenly than
 that. Hence 30 degrees. A picture that is bent or folded has depth and passes, so may a mask or a video that is made
@@ -220,8 +220,7 @@ class Challenge:
         else:
             towards = turn if self._prompt is Prompt.TURN_LEFT else -turn
             even, wrong = view.evenness >= _EVENNESS, -towards
-            reached = towards >= far and even and abs(view.pitch) <= _PITCH_DEGREES[1]
-            nearly = towards >= less
+            reached, nearly = towards >= far and even, towards >= less
         if self._wrong.add(reached=wrong >= far, nearly=wrong >= less):
             return self._fail("CHALLENGE_WRONG_MOVEMENT", _WRONG_IN_WORDS[self._prompt], view.clock)
         if self._followed.add(reached=reached, nearly=nearly):

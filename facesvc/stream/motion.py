@@ -30,6 +30,10 @@ class Motion:
     steady: bool = False
     """Whether the velocity was ever measured."""
 
+    def scaled(self, factor: float) -> "Motion":
+        """The same in a picture that is ``factor`` times as large."""
+        return replace(self, box=self.box.scaled(factor), right=self.right * factor, down=self.down * factor)
+
     def at(self, clock: float) -> "Motion":
         """Where the face should be at ``clock``; as it is at an earlier one."""
         seconds = max(0.0, clock - self.clock)

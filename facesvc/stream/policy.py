@@ -10,10 +10,10 @@ that fits:
 outcome         when
 ==============  ========================================================================================
 LOW_QUALITY     there is no view that is fit
+UNKNOWN         the policy requires liveness, and fewer than *k* views were scored: not settled
 SPOOF           the policy requires liveness, and the mean score of the track is below the bar
-UNKNOWN         the policy requires liveness, and too few views were scored: not settled
-AMBIGUOUS       *k* views are torn between two people, or as many name one person as name another
-MATCH           *k* views name the same person
+MATCH           *k* views name the same person, and fewer name any other
+AMBIGUOUS       *k* views name one person and as many another, or *k* views are torn between two people
 UNKNOWN         all else; settled once there are *n* views
 ==============  ========================================================================================
 

@@ -64,12 +64,14 @@ class Pace:
     """How much is done.
 
     ``verify_s`` are the seconds between two views of a named face, ``minimum_face_factor`` multiplies the smallest
-    face, and a look that has taken ``embedding_budget_s`` begins to embed no further face.
+    face, and a look that has taken ``embedding_budget_s`` begins to embed no further face. The track ``watched`` is
+    embedded at every look.
     """
 
     verify_s: float
     minimum_face_factor: float = 1.0
     embedding_budget_s: float = 0.5
+    watched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class _Followee:
     track: Track
     case: Case
     face: Face
+
+    def scaled(self, factor: float) -> "_Followee":
+        """In a picture that is ``factor`` times as large; the face keeps its quality."""
+        face = replace(self.face, detection=self.face.detection.scaled(factor))
+        return replace(self, track=self.track.scaled(factor), face=face)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +142,9 @@ class Session:
 
     def predict(self, clock: float) -> Seen:
         """What a frame taken at ``clock`` shows as far as the last look tells."""
-        seen, seen_clock = self._state.seen, self._state.clock
-        faces = [
-            _moved(followed, clock)
-            for followed in seen.faces
-            if clock - followed.track.seen_clock <= max(_SHOWN_UNSEEN_S, clock - seen_clock)
-        ]
+        state = self._state  # once: a look may end at any moment
+        seen, longest = state.seen, min(self._lost_s, max(_SHOWN_UNSEEN_S, clock - state.clock))
+        faces = [_moved(followed, clock) for followed in seen.faces if clock - followed.track.seen_clock <= longest]
         return replace(
             seen, faces=tuple(_inside(faces, seen)), embedded=0, omitted=0, predicted=True, times=StageTimes()
         )
@@ -172,25 +176,32 @@ class _Look:
         self._pace = pace
         self._times = StageTimes()
         self._begun = recognizer.pipeline.clock()
-        self._embedded: dict[int, tuple[Face, Floats]] = {}
+        # By the place of the detection.
         self._faces: dict[int, Face] = {}
+        self._refined: dict[int, Detection] = {}
+        self._embedded: dict[int, Floats] = {}
 
     def run(self, data: bytes) -> _State:
         minimum = self._question.minimum_face
         smallest = replace(minimum, pixels=min(minimum.pixels * self._pace.minimum_face_factor, 4096.0))
         self._scene = self._pipeline.scan(data, smallest, self._question.max_faces, self._times, rough=True)
         small = thumbnail(self._scene.image.pixels)
-        self._known = self._carried_over(small)
+        self._known = self._carried_over()
         step = self._followed()
+        if self._before.thumbnail is not None and is_cut(self._before.thumbnail, small) and not self._go_on(step):
+            self._known = {}
+            step = self._followed()
         followees = self._decided(self._viewed(step))
         by_track = {followee.track.track_id: followee for followee in followees}
         return _State(self._recognizer.contract_id, small, by_track, self._seen(followees), self._clock)
 
-    def _carried_over(self, small: Floats) -> Mapping[str, _Followee]:
-        """Who was followed before; nobody after a cut, and without vectors after a change of models."""
-        before = self._before
-        if before.thumbnail is not None and is_cut(before.thumbnail, small):
-            return {}
+    def _carried_over(self) -> Mapping[str, _Followee]:
+        """Who was followed before; without vectors after a change of models, and as large as frames are now."""
+        before, image = self._before, self._scene.image
+        if before.seen.width not in {0, image.width}:
+            factor = image.width / before.seen.width
+            followees = {name: one.scaled(factor) for name, one in before.followees.items()}
+            before = replace(before, followees=followees)
         if before.contract_id != self._recognizer.contract_id:
             return {name: replace(one, case=forgotten(one.case)) for name, one in before.followees.items()}
         return before.followees
@@ -202,30 +213,43 @@ class _Look:
         moment = Capture(self._capture.time, self._clock)
         return self._tracker.step(tracks, detections, moment, self._likeness)
 
+    def _go_on(self, step: Step) -> bool:
+        """Whether most faces of the look before are where they should be: a crowd that walks changes a picture too."""
+        before = [one for one in self._known.values() if one.track.seen_clock == self._before.clock]
+        numbers = [step.seen.get(one.track.track_id) for one in before]
+        going_on = sum(
+            number is not None and not _is_exchanged(one.face, self._face(number))
+            for one, number in zip(before, numbers, strict=True)
+        )
+        return going_on > len(before) / 2
+
     def _likeness(self, track_id: str, number: int) -> float | None:
-        if self._face(number).quality.score < self._policy.minimum_quality:
-            return None
         followee = self._known.get(track_id)
-        if followee is None or not followee.case.vectors:
+        if followee is None or not followee.case.vectors or not self._is_fit(number):
             return None
         return followee.case.likeness(self._vector(number))
 
     def _face(self, number: int) -> Face:
-        """A detection with its quality, from its rough landmarks unless it was embedded."""
-        if number in self._embedded:
-            return self._embedded[number][0]
+        """A detection with its quality, from its rough landmarks unless somebody wanted to know better."""
         if number not in self._faces:
-            detection = self._scene.detections[number]
+            detection = self._refined.get(number, self._scene.detections[number])
             self._faces[number] = self._pipeline.face(self._scene, detection, self._times, embed=False)
         return self._faces[number]
 
+    def _is_fit(self, number: int) -> bool:
+        """Whether a detection is worth embedding, by its good landmarks where it is so by its rough ones."""
+        if self._face(number).quality.score >= self._policy.minimum_quality and number not in self._refined:
+            self._refined[number] = self._pipeline.refine(self._scene, self._scene.detections[number], self._times)
+            del self._faces[number]
+        return self._face(number).quality.score >= self._policy.minimum_quality
+
     def _vector(self, number: int) -> Floats:
+        """Of a detection that is fit."""
         if number not in self._embedded:
-            detection = self._pipeline.refine(self._scene, self._scene.detections[number], self._times)
-            face = self._pipeline.face(self._scene, detection, self._times, embed=True)
+            face = self._pipeline.face(self._scene, self._refined[number], self._times, embed=True)
             assert face.vector is not None
-            self._embedded[number] = replace(face, vector=None), face.vector
-        return self._embedded[number][1]
+            self._embedded[number] = face.vector
+        return self._embedded[number]
 
     def _viewed(self, step: Step) -> dict[str, _Followee]:
         """Everybody who is followed now, with the views that were due."""
@@ -239,13 +263,16 @@ class _Look:
                 continue
             number = step.seen[track.track_id]
             face = self._face(number)
-            if known is not None and _is_exchanged(known.face, face):
+            watched = track.track_id == self._pace.watched
+            if known is not None and (watched or _is_exchanged(known.face, face)):
                 track = replace(track, contested=True)  # noqa: PLW2901 - what is found out about it
             followees[track.track_id] = _Followee(track, case, face)
             reason = case.due(face.quality, self._policy, self._clock, contested=track.contested)
             if reason is not None:
                 due.append((reason, case.next_clock, track.track_id))
         chosen = [name for reason, _, name in sorted(due) if self._affordable(step.seen[name], reason)]
+        for _, _, name in due:
+            followees[name] = replace(followees[name], face=self._face(step.seen[name]))
         self._view(chosen, step, followees)
         return followees
 
@@ -254,9 +281,10 @@ class _Look:
         spent = self._pipeline.clock() - self._begun
         if number not in self._embedded and spent > self._pace.embedding_budget_s and reason is not Due.CONTESTED:
             return False
+        if not self._is_fit(number):
+            return False
         self._vector(number)
-        # By its good landmarks the face may turn out to be unfit.
-        return self._face(number).quality.score >= self._policy.minimum_quality
+        return True
 
     def _view(self, names: Sequence[str], step: Step, followees: dict[str, _Followee]) -> None:
         """Adds the views of the named tracks, which may turn out to be of others."""
@@ -285,7 +313,8 @@ class _Look:
 
     def _verified(self, followee: _Followee, view: View, vector: Floats) -> bool:
         like = followee.case.likeness(vector)
-        return followee.case.speaks_for(view) or (like is not None and like >= self._policy.threshold)
+        named = bool(named_by(view, self._policy)) and followee.case.speaks_for(view)
+        return named or (like is not None and like >= self._policy.threshold)
 
     def _with_view(self, followee: _Followee, view: View, vector: Floats, number: int) -> _Followee:
         detection = self._scene.detections[number]
@@ -356,7 +385,9 @@ class _Look:
     def _decided(self, followees: dict[str, _Followee]) -> list[_Followee]:
         """Everybody with the decision that holds now."""
         everybody = list(followees.values())
-        seen = [place for place, one in enumerate(everybody) if one.track.seen_clock == self._clock]
+        seen = [
+            place for place, one in enumerate(everybody) if one.track.seen_clock == self._clock and not self._waits(one)
+        ]
         started = self._pipeline.clock()
         made = decide(
             [everybody[place].case.evidence(everybody[place].face.quality) for place in seen],
@@ -373,6 +404,10 @@ class _Look:
             everybody[seen[loser]] = replace(one, track=replace(one.track, contested=True))
         self._times.add("search", self._pipeline.clock() - started)
         return everybody
+
+    def _waits(self, one: _Followee) -> bool:
+        """Whether a face is fit and was not embedded yet: nothing can be said of it."""
+        return not one.case.views and one.face.quality.score >= self._policy.minimum_quality
 
     def _may_be_another(self, one: _Followee) -> bool:
         """Whether a new face has not been seen well enough yet to tell it from one that is out of sight."""

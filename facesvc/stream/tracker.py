@@ -55,6 +55,10 @@ class Track:
     seen_clock: float
     contested: bool = False
 
+    def scaled(self, factor: float) -> "Track":
+        """The same in a picture that is ``factor`` times as large."""
+        return replace(self, motion=self.motion.scaled(factor), detection=self.detection.scaled(factor))
+
     def at(self, clock: float) -> "Track":
         """The track as it should be at ``clock``."""
         return replace(self, motion=self.motion.at(clock))
@@ -89,13 +93,16 @@ class Tracker:
         self._by_place(alive, detections, sure, clock, likeness, pairs, contested)
         rest = [n for n in range(len(detections)) if n not in sure]
         self._by_place(alive, detections, rest, clock, likeness, pairs, contested)
+        in_place = set(pairs)
         self._by_likeness(alive, detections, [n for n in sure if n not in pairs.values()], clock, likeness, pairs)
         followed, seen = [], {}
         for place, track in enumerate(alive):
             if place in pairs:
-                number = pairs[place]
-                track = _seen(track, detections[number], clock, contested=place in contested)  # noqa: PLW2901 - its new state
-                seen[track.track_id] = number
+                seen[track.track_id] = number = pairs[place]
+                if place in in_place:
+                    track = _seen(track, detections[number], clock, contested=place in contested)  # noqa: PLW2901 - its new state
+                else:
+                    track = resumed(track, detections[number], clock)  # noqa: PLW2901 - likewise
             followed.append(track)
         taken = set(pairs.values())
         for number in sure:

@@ -87,6 +87,7 @@ class ModelPack(_message.Message):
     IMPOSTOR_PAIRS_FIELD_NUMBER: _builtins.int
     EMBEDDED_SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     embedding_contract: _builtins.str
@@ -105,6 +106,8 @@ class ModelPack(_message.Message):
     """Samples that have a vector under its contract."""
     problem: _builtins.str
     """Why it cannot be used, in words; empty for a whole one."""
+    kind: _builtins.str
+    """"recognition", or "liveness" for one that the settings name and LoadModel does not take."""
     @_builtins.property
     def licenses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Licences of its parts."""
@@ -127,10 +130,11 @@ class ModelPack(_message.Message):
         impostor_pairs: _builtins.int = ...,
         embedded_sample_count: _builtins.int = ...,
         problem: _builtins.str = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "calibration_source", b"calibration_source", "dimension", b"dimension", "embedded_sample_count", b"embedded_sample_count", "embedding_contract", b"embedding_contract", "execution_providers", b"execution_providers", "impostor_pairs", b"impostor_pairs", "licenses", b"licenses", "name", b"name", "problem", b"problem", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "calibration_source", b"calibration_source", "dimension", b"dimension", "embedded_sample_count", b"embedded_sample_count", "embedding_contract", b"embedding_contract", "execution_providers", b"execution_providers", "impostor_pairs", b"impostor_pairs", "kind", b"kind", "licenses", b"licenses", "name", b"name", "problem", b"problem", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,6 +159,9 @@ class PolicyInfo(_message.Message):
     IMPOSTOR_PAIRS_FIELD_NUMBER: _builtins.int
     FALSE_MATCH_RATE_UPPER_BOUND_FIELD_NUMBER: _builtins.int
     EXTRAPOLATED_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    LIVENESS_REQUIRED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     available: _builtins.bool
@@ -179,6 +186,12 @@ class PolicyInfo(_message.Message):
     """95 % upper bound of the real rate of false matches, as far as that measurement tells; 0 where there is none."""
     extrapolated: _builtins.bool
     """Whether the rate lies beyond what was measured and the threshold was extrapolated, as the settings allow."""
+    matches: _builtins.int
+    """So many of the last `frames` views of a track must agree to name somebody; with more than 1 it needs a stream."""
+    frames: _builtins.int
+    """See matches."""
+    liveness_required: _builtins.bool
+    """Whether the face has to be a living one."""
     @_builtins.property
     def decision_lifetime(self) -> _duration_pb2.Duration:
         """How long a decision is good for."""
@@ -199,10 +212,13 @@ class PolicyInfo(_message.Message):
         impostor_pairs: _builtins.int = ...,
         false_match_rate_upper_bound: _builtins.float = ...,
         extrapolated: _builtins.bool = ...,
+        matches: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        liveness_required: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision_lifetime", b"decision_lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "calibration_source", b"calibration_source", "decision_lifetime", b"decision_lifetime", "extrapolated", b"extrapolated", "false_match_rate", b"false_match_rate", "false_match_rate_upper_bound", b"false_match_rate_upper_bound", "false_positive_identification_rate", b"false_positive_identification_rate", "impostor_pairs", b"impostor_pairs", "margin", b"margin", "name", b"name", "threshold", b"threshold", "true_match_rate", b"true_match_rate", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "calibration_source", b"calibration_source", "decision_lifetime", b"decision_lifetime", "extrapolated", b"extrapolated", "false_match_rate", b"false_match_rate", "false_match_rate_upper_bound", b"false_match_rate_upper_bound", "false_positive_identification_rate", b"false_positive_identification_rate", "frames", b"frames", "impostor_pairs", b"impostor_pairs", "liveness_required", b"liveness_required", "margin", b"margin", "matches", b"matches", "name", b"name", "threshold", b"threshold", "true_match_rate", b"true_match_rate", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,6 +306,7 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
     RUNTIME_VERSION_FIELD_NUMBER: _builtins.int
+    LIVENESS_PACK_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of facesvc."""
     workers: _builtins.int
@@ -316,6 +333,10 @@ class GetServerInfoResponse(_message.Message):
     def limits(self) -> Global___Limits:
         """What is refused beyond."""
 
+    @_builtins.property
+    def liveness_pack(self) -> Global___ModelPack:
+        """The models that tell living faces from pictures of them; absent where there are none."""
+
     def __init__(
         self,
         *,
@@ -327,10 +348,11 @@ class GetServerInfoResponse(_message.Message):
         limits: Global___Limits | None = ...,
         workers: _builtins.int = ...,
         runtime_version: _builtins.str = ...,
+        liveness_pack: Global___ModelPack | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "model_pack", b"model_pack", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "liveness_pack", b"liveness_pack", "model_pack", b"model_pack", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "limits", b"limits", "model_pack", b"model_pack", "policies", b"policies", "runtime_version", b"runtime_version", "start_time", b"start_time", "version", b"version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "limits", b"limits", "liveness_pack", b"liveness_pack", "model_pack", b"model_pack", "policies", b"policies", "runtime_version", b"runtime_version", "start_time", b"start_time", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

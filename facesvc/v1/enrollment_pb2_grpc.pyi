@@ -42,7 +42,7 @@ class EnrollmentServiceStub:
     UpdateSubject: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateSubjectRequest, _enrollment_pb2.UpdateSubjectResponse]
     """Change what is known of a person."""
     EraseSubject: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.EraseSubjectRequest, _enrollment_pb2.EraseSubjectResponse]
-    """Forget a person and all samples."""
+    """Forget a person, all samples, and all that the events say of them."""
     EnrollSamples: _grpc.StreamStreamMultiCallable[_enrollment_pb2.EnrollSamplesRequest, _enrollment_pb2.EnrollSamplesResponse]
     """Add pictures, each judged on its own: one answer to each, in order; a bad one does not stop the others."""
     ListSamples: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.ListSamplesRequest, _enrollment_pb2.ListSamplesResponse]
@@ -68,7 +68,7 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     UpdateSubject: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.UpdateSubjectRequest, _enrollment_pb2.UpdateSubjectResponse]  # type: ignore[assignment]
     """Change what is known of a person."""
     EraseSubject: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.EraseSubjectRequest, _enrollment_pb2.EraseSubjectResponse]  # type: ignore[assignment]
-    """Forget a person and all samples."""
+    """Forget a person, all samples, and all that the events say of them."""
     EnrollSamples: _aio.StreamStreamMultiCallable[_enrollment_pb2.EnrollSamplesRequest, _enrollment_pb2.EnrollSamplesResponse]  # type: ignore[assignment]
     """Add pictures, each judged on its own: one answer to each, in order; a bad one does not stop the others."""
     ListSamples: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.ListSamplesRequest, _enrollment_pb2.ListSamplesResponse]  # type: ignore[assignment]
@@ -121,7 +121,7 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.EraseSubjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrollment_pb2.EraseSubjectResponse, _abc.Awaitable[_enrollment_pb2.EraseSubjectResponse]]:
-        """Forget a person and all samples."""
+        """Forget a person, all samples, and all that the events say of them."""
 
     @_abc_1.abstractmethod
     def EnrollSamples(

@@ -65,7 +65,7 @@ class _ChallengePromptEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Chall
     CHALLENGE_PROMPT_COME_CLOSER: _ChallengePrompt.ValueType  # 3
     """Come closer to the camera."""
     CHALLENGE_PROMPT_LOOK_STRAIGHT: _ChallengePrompt.ValueType  # 4
-    """Look straight at the camera: between any two others."""
+    """Look straight at the camera: first, last, and between any two others."""
 
 class ChallengePrompt(_ChallengePrompt, metaclass=_ChallengePromptEnumTypeWrapper):
     """What to do to meet a challenge."""
@@ -79,7 +79,7 @@ CHALLENGE_PROMPT_TURN_RIGHT: ChallengePrompt.ValueType  # 2
 CHALLENGE_PROMPT_COME_CLOSER: ChallengePrompt.ValueType  # 3
 """Come closer to the camera."""
 CHALLENGE_PROMPT_LOOK_STRAIGHT: ChallengePrompt.ValueType  # 4
-"""Look straight at the camera: between any two others."""
+"""Look straight at the camera: first, last, and between any two others."""
 Global___ChallengePrompt: _TypeAlias = ChallengePrompt  # noqa: Y015
 
 class _ChallengeState:

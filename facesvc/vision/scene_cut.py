@@ -7,8 +7,8 @@ from facesvc.vision.detection import Floats, Pixels
 
 # So small that people who walk through it change little of it.
 _COLUMNS, _ROWS = 32, 18
-# Of the same scene, with people moving and lights switched, the correlation stays above 0.8; of two scenes it is mostly
-# below 0.3.
+# Of the same scene, with some people moving and lights switched, the correlation stays above 0.8; of two scenes it is
+# mostly below 0.3. A crowd that walks before a bare wall comes down to it too.
 _SAME_SCENE = 0.5
 # Grey levels. Less contrast than that is a covered lens or the dark: no scene at all.
 _CONTRAST = 4.0

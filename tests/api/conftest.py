@@ -112,6 +112,11 @@ def with_server(settings: Settings, **values: Any) -> Settings:
     return settings.model_copy(update={"server": settings.server.model_copy(update=values)})
 
 
+def with_retention(settings: Settings, days: float) -> Settings:
+    """``settings`` that keep events for so long."""
+    return settings.model_copy(update={"events": settings.events.model_copy(update={"retention_days": days})})
+
+
 @pytest_asyncio.fixture
 async def start(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts servers; all are closed at the end of the test."""

@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 
 import grpc
 import pytest
-from api.conftest import Running, Start, Vision, with_limits
+from api.conftest import Running, Start, Vision, with_limits, with_retention
 from api.pictures import textured
 from api.test_recognition import enrol
 from sightings import ENTRY, EXIT, INSIDE, T0, decision, sighting
@@ -18,6 +18,12 @@ from facesvc.stream.presence import Sighting
 from facesvc.v1 import presence_pb2, recognition_pb2
 
 PICTURE = textured()
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Nothing is forgotten for its age: made-up events are old."""
+    return with_retention(settings, 3660)
 
 
 async def pass_by(running: Running, camera: str, zone: str, frames: int = 3) -> None:
@@ -62,6 +68,8 @@ async def test_an_arrival_is_one_event(start: Start, vision: Vision) -> None:
     match = first.event.seen
     assert (match.zone, match.decision.subject.subject_id) == ("lobby", "jane")
     assert match.decision.expire_time.ToDatetime() > match.decision.decision_time.ToDatetime()
+    assert 0 < match.decision.valid_for.ToTimedelta().total_seconds() <= 5
+    assert match.track_id
 
 
 async def test_a_reader_goes_on_where_it_left(start: Start, vision: Vision) -> None:

@@ -218,6 +218,14 @@ async def test_a_bug_in_one_batch_does_not_stop_the_next(
         assert [event.about for event in await told(observer, journal)] == ["joe"]
 
 
+async def test_a_bug_in_the_ticking_is_heard_of(path: Path, clocks: Clocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with observing(path, clocks) as (observer, _):
+        monkeypatch.setattr(observer._presences, "pass_time", lambda *_: 1 / 0)
+        with structlog.testing.capture_logs() as logs:
+            await until(lambda: bool(logs))
+    assert "restart the server" in logs[0]["event"]
+
+
 async def test_who_is_present_is_still_present_after_a_restart(path: Path, clocks: Clocks) -> None:
     async with observing(path, clocks) as (observer, _):
         see(observer, clocks, camera=ENTRY)
@@ -373,5 +381,7 @@ async def test_a_watcher_gets_past_what_was_erased(path: Path, clocks: Clocks) -
         assert journal.head == 5
         pages = observer.watch(2)
         assert await asyncio.wait_for(anext(pages), 20) == []
+        reading = asyncio.ensure_future(anext(pages))
+        await asyncio.sleep(0)
         see(observer, clocks, "joe")
-        assert [event.about for _, event in await asyncio.wait_for(anext(pages), 20)] == ["joe"]
+        assert [event.about for _, event in await asyncio.wait_for(reading, 20)] == ["joe"]

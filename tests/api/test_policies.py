@@ -18,8 +18,9 @@ CALIBRATION = Calibration(
 )
 
 
-def policies(**settings: object) -> Policies:
-    return Policies({"presence": PolicySettings(**settings)}, CALIBRATION, "test-pack")  # type: ignore[arg-type]
+def policies(liveness_threshold: float | None = None, **settings: object) -> Policies:
+    wanted = {"presence": PolicySettings(**settings)}  # type: ignore[arg-type]
+    return Policies(wanted, CALIBRATION, "test-pack", liveness_threshold)
 
 
 def test_a_rate_becomes_the_packs_threshold() -> None:
@@ -40,7 +41,6 @@ def test_no_name_means_presence_and_an_unknown_one_is_not_found() -> None:
         ({"false_match_rate": 1e-3, "minimum_true_match_rate": 0.96}, "recognises 95% of genuine"),
         ({"false_match_rate": 1e-6}, "was not measured"),
         ({"liveness_required": True}, "liveness"),
-        ({"matches": 2, "frames": 3}, "2 of 3 frames"),
     ],
 )
 def test_what_the_pack_cannot_honour_is_refused_with_its_cause(settings: dict[str, object], cause: str) -> None:
@@ -51,8 +51,36 @@ def test_what_the_pack_cannot_honour_is_refused_with_its_cause(settings: dict[st
 
 def test_every_cause_is_told_at_once() -> None:
     with pytest.raises(PreconditionError) as refused:
-        policies(liveness_required=True, matches=3, frames=5, false_match_rate=1e-4).get("presence")
-    assert refused.value.message.count(";") == 2
+        policies(liveness_required=True, false_match_rate=1e-4).get("presence")
+    assert refused.value.message.count(";") == 1
+    assert "liveness.pack" in refused.value.message
+    assert "recognises 60%" in refused.value.message
+
+
+def test_a_liveness_model_brings_its_threshold() -> None:
+    policy = policies(liveness_threshold=0.7, liveness_required=True).get("presence")
+    assert (policy.liveness_required, policy.liveness_threshold) == (True, 0.7)
+    assert not policies(liveness_threshold=0.7).get("presence").liveness_required
+
+
+def test_several_views_may_have_to_agree_in_a_stream_but_not_in_a_picture() -> None:
+    several = policies(matches=2, frames=3)
+    policy = several.get("presence")
+    assert (policy.matches, policy.frames) == (2, 3)
+    with pytest.raises(PreconditionError, match="2 of 3 frames: open a stream") as refused:
+        several.get_for_picture("presence")
+    assert refused.value.reason == "POLICY_NEEDS_STREAM"
+
+
+def test_one_picture_is_one_view_however_many_a_stream_looks_at() -> None:
+    of_one = policies(matches=1, frames=5)
+    assert of_one.get("presence").frames == 5
+    assert of_one.get_for_picture("").frames == 1
+    with pytest.raises(NotFoundError):
+        of_one.get_for_picture("lobby")
+    with pytest.raises(PreconditionError) as refused:
+        policies(liveness_required=True).get_for_picture("presence")
+    assert refused.value.reason == "POLICY_UNAVAILABLE"
 
 
 def test_a_bar_that_is_just_reached_is_honoured() -> None:

@@ -24,8 +24,6 @@ from facesvc.v1 import (
     admin_pb2_grpc,
     enrollment_pb2,
     enrollment_pb2_grpc,
-    presence_pb2,
-    presence_pb2_grpc,
     recognition_pb2,
     recognition_pb2_grpc,
 )
@@ -71,13 +69,9 @@ async def test_what_is_not_there_yet_says_so(start: Start, vision: Vision) -> No
     running = await start(vision=vision)
     async with running.channel() as channel:
         enrollment = enrollment_pb2_grpc.EnrollmentServiceStub(channel)
-        presence = presence_pb2_grpc.PresenceServiceStub(channel)
         admin = admin_pb2_grpc.AdminServiceStub(channel)
         calls = [
             enrollment.ImportEncodings(iter([enrollment_pb2.ImportEncodingsRequest()])),
-            presence.ListPresence(presence_pb2.ListPresenceRequest()),
-            presence.ListEvents(presence_pb2.ListEventsRequest()),
-            presence.ListAttendance(presence_pb2.ListAttendanceRequest()),
             admin.CreateBackup(admin_pb2.CreateBackupRequest()),
             admin.CreateToken(admin_pb2.CreateTokenRequest()),
             admin.ListTokens(admin_pb2.ListTokensRequest()),
@@ -111,7 +105,7 @@ async def test_a_bug_of_ours_is_logged_and_not_told(
     monkeypatch.setattr(status, "_log", log)
     running = await start(vision=vision)
 
-    def broken(pixels: object, minimum_face: float) -> None:
+    def broken(pixels: object, minimum_face: float, *, rough: bool = False) -> None:
         raise RuntimeError("a secret of the inside")
 
     monkeypatch.setattr(vision, "detect", broken)

@@ -73,7 +73,7 @@ def test_an_event_is_a_line(facesvc: Facesvc, client: Client, known: str, faces:
 
     (line,) = result.out.splitlines()
     date, time, *rest, similarity = line.split()
-    assert (len(date), len(time), rest) == (10, 8, ["Ana", camera_id, "lobby"])
+    assert (len(date), len(time), rest) == (10, 8, ["seen", "Ana", camera_id, "lobby"])
     assert 0.9 < float(similarity) <= 1.0
     assert result.status == 0
 
@@ -90,6 +90,7 @@ def test_an_event_as_json_says_how_to_go_on(
     second = facesvc(*watch_one, first["resume_token"]).json
 
     assert (first["zone"], second["zone"]) == ("north", "south")
+    assert first["kind"] == "seen"
     assert (first["subject_id"], first["display_name"], first["camera_id"]) == ("ana", "Ana", camera_id)
     assert first["external_ids"] == {"card_number": "card-Ana"}
     assert first["event_time"] < first["expire_time"]
@@ -154,12 +155,12 @@ def ana_walking_by(settings: Settings, faces: dict[str, Path], zone: str) -> Ite
             walker.join(30)
 
 
-def test_a_restarted_server_is_watched_from_then_on(
+def test_a_restart_of_the_server_loses_and_repeats_nothing(
     facesvc: Facesvc, pack_cache: Path, faces: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def printing(event: dict[str, str]) -> None:
-        zones.append(event["zone"])
-        if zones == ["before"]:
+        told.append(event)
+        if [one["zone"] for one in told] == ["before"]:
             server.close()
             server.enter_context(ana_walking_by(settings, faces, "after"))
         elif event["zone"] == "after":
@@ -168,15 +169,18 @@ def test_a_restarted_server_is_watched_from_then_on(
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     settings = settings_for(tmp_path, pack_cache, address)
-    zones: list[str] = []
+    told: list[dict[str, str]] = []
     monkeypatch.setattr(watch, "print_json", printing)
     with ExitStack() as server:
         server.enter_context(ana_walking_by(settings, faces, "before"))
         result = facesvc("watch", "--json", "--server", address)
+        with Client(address) as client:
+            kept = [event.event_id for event in client.list_events()]
 
     assert result.status == 0
-    assert zones[-1] == "after"
-    assert "the server was restarted since this token: watch again without one; watching on from now" in result.err
+    assert told[-1]["zone"] == "after"
+    assert [event["event_id"] for event in told] == kept[kept.index(told[0]["event_id"]) :][: len(told)]
+    assert "watching on from now" not in result.err
 
 
 def test_ctrl_c_is_the_way_to_end_it(

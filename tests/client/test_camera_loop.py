@@ -12,7 +12,7 @@ import grpc
 import pytest
 from client.scripted import WAIT_S, Running, Tape, more, opened, result, running, server
 
-from facesvc.client import CallError, challenge
+from facesvc.client import CallError, CameraLoop, Client, challenge, opening
 from facesvc.client.camera import Times
 from facesvc.client.capture import Capture
 from facesvc.client.pacing import Backoff
@@ -41,6 +41,9 @@ def test_without_a_credit_nothing_is_encoded_and_what_is_passed_over_is_told() -
         first = desk.frame()
         tape.put("3", "4", "5")
         near.grabbed(6)
+        for _ in range(20):  # each a round through the sender, which would have sent a frame by now
+            near.loop.challenge(challenge())
+            assert desk.read().HasField("challenge")
         desk.say(result(2), more(1))
         second = desk.frame()
         tape.put("6")
@@ -268,10 +271,45 @@ def wait_for_trouble(near: Running) -> None:
 
 def test_leaving_the_iterator_closes_the_camera_and_the_stream() -> None:
     tape = Endless()
-    with server() as far, running(far.address, lambda: tape):
-        far.desk().say(opened(0))
+    with server() as far, Client(far.address) as client:
+        loop = CameraLoop(client, opening("cam"), lambda: tape, lambda pixels, level: pixels.encode())
+        answers = loop.run()
+        reader = threading.Thread(target=lambda: far.desk().say(opened(0)))
+        reader.start()
+        assert next(answers).HasField("opened")
+        answers.close()
+        reader.join(WAIT_S)
     assert tape.closed
     assert not [thread for thread in threading.enumerate() if thread.name == "camera"]
+
+
+def test_a_stream_that_is_over_takes_no_frame_from_the_next() -> None:
+    tape = Tape("0")
+    tapes = iter([tape, Endless()])
+    with server() as far, running(far.address, lambda: next(tapes)) as near:
+        desk = far.desk()
+        desk.say(opened(60))
+        desk.frame()
+        desk.say(None)
+        wait_for_trouble(near)
+        tape.put(None)
+        desk = far.desk()
+        desk.say(opened(0))
+        for _ in range(20):  # time enough for a sender that was left behind
+            near.loop.challenge(challenge())
+            assert desk.read().HasField("challenge")
+        assert len(near.levels) == 1
+
+
+def test_a_picture_of_before_the_break_is_not_sent_after_it() -> None:
+    changed = threading.Condition()
+    capture = capture_of(lambda: Tape("0", "1"), changed, clock=lambda: 0.0, on_trouble=lambda text: None)
+    capture.start()
+    with changed:
+        assert changed.wait_for(lambda: capture._grabbed == 2, WAIT_S)
+        capture.forget()
+        assert not capture.waiting
+    capture.close()
 
 
 def test_what_became_of_the_frames_is_counted() -> None:
@@ -292,6 +330,11 @@ def test_what_became_of_the_frames_is_counted() -> None:
     assert figures.age_s > 0
 
 
+def capture_of(source: Any, changed: threading.Condition, **options: Any) -> Capture[str]:
+    backoff = Backoff(random.Random(1), 30)
+    return Capture(source, live=True, changed=changed, backoff=backoff, stalled_s=15, now=lambda: T0, **options)
+
+
 def test_threads_that_hang_in_a_camera_are_few() -> None:
     release, now, troubles = threading.Event(), [0.0], list[str]()
     opens = threading.Semaphore(0)
@@ -304,16 +347,7 @@ def test_threads_that_hang_in_a_camera_are_few() -> None:
 
     changed = threading.Condition()
     source: Any = Hanging
-    capture: Capture[str] = Capture(
-        source,
-        live=True,
-        changed=changed,
-        backoff=Backoff(random.Random(1), 30),
-        stalled_s=15,
-        now=lambda: T0,
-        clock=lambda: now[0],
-        on_trouble=troubles.append,
-    )
+    capture = capture_of(source, changed, clock=lambda: now[0], on_trouble=troubles.append)
     capture.start()
     for _ in range(3):
         assert opens.acquire(timeout=WAIT_S)

@@ -90,6 +90,14 @@ def test_days_are_as_long_as_their_clocks_say(zone: str, around: str, expected: 
     assert hours(found) == pytest.approx(expected)
 
 
+def test_clocks_that_are_put_back_over_midnight_do_not_bring_back_the_day_before() -> None:
+    # At 0:01 on 1 November 2009 it was 23:01 on 31 October again. The day has begun by then, and goes on.
+    newfoundland = ZoneInfo("America/St_Johns")
+    again = datetime(2009, 11, 1, 2, 45, tzinfo=UTC)
+    assert again.astimezone(newfoundland).date() == date(2009, 10, 31)
+    assert [one.day for one in days(stay(again, again + timedelta(hours=2)), zone=newfoundland)] == [date(2009, 11, 1)]
+
+
 def test_a_day_that_a_country_skipped_is_nobodys() -> None:
     apia = ZoneInfo("Pacific/Apia")
     found = days(stay(local("2011-12-29T12:00", apia), local("2011-12-31T12:00", apia)), zone=apia)

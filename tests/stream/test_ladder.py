@@ -205,7 +205,7 @@ def test_it_settles_whatever_the_rungs_really_cost(loads: list[float]) -> None:
 @given(st.floats(0, 30), st.floats(0, 0.3))
 def test_noise_makes_few_changes(demand: float, swing: float) -> None:
     *_, (_, ladder) = run(lambda rung: demand * rung.work, 3590, swing=swing)
-    assert ladder.changes <= 12
+    assert ladder.changes <= 20  # in an hour
 
 
 @given(st.floats(0.1, 5), st.floats(45, 200), st.floats(10, 200))

@@ -37,6 +37,9 @@ class Scripted:
     def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
         return minimum_face
 
+    def refine(self, pixels: Pixels, detection: Detection, minimum_face: float) -> Detection:
+        return detection
+
 
 @pytest.fixture(scope="module")
 def pipeline(models: Models) -> Pipeline:
@@ -134,7 +137,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_its_faces_are_where_they_are(
     seen = []
 
     class Watcher(Scripted):
-        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
             seen.append((pixels.shape, minimum_face))
             return models.detector.detect(pixels, minimum_face)
 
@@ -196,7 +199,7 @@ def test_a_huge_picture_is_scanned_for_larger_faces_only(models: Models) -> None
     scanned: list[float] = []
 
     class Watcher(Scripted):
-        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
             scanned.append(pixels.shape[0] * pixels.shape[1] * (12 / minimum_face) ** 2)
             return []
 
@@ -218,7 +221,7 @@ def test_a_jpeg_keeps_the_detail_that_the_detector_needs(
     seen = []
 
     class Watcher(Scripted):
-        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
             seen.append((pixels.shape[1], minimum_face))
             return []
 
@@ -240,7 +243,7 @@ def test_what_a_detector_cannot_see_is_not_claimed_to_have_been_looked_for(model
         def smallest_face(self, width: int, height: int, minimum_face: float) -> float:
             return max(minimum_face, 40 * max(width, height) / 640)
 
-        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
             asked.append(minimum_face)
             return []
 
@@ -256,7 +259,7 @@ def test_how_much_is_scanned_depends_on_how_large_the_detector_needs_faces(model
     class Demanding(Scripted):
         scanned_face = 40.0
 
-        def detect(self, pixels: Pixels, minimum_face: float) -> list[Detection]:
+        def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
             return []
 
     pipeline = Pipeline(Demanding(), models.embedder, ImageLimits(max_scanned_pixels=1_000_000), Clock())
