@@ -132,7 +132,7 @@ class EnrollmentSettings(_Section):
 class StreamSettings(_Section):
     """``[streams]``: how often cameras are looked at, and how long faces are followed."""
 
-    looks_per_second: Annotated[float, Field(gt=0, le=120)] = 10.0
+    looks_per_second: Annotated[float, Field(gt=0, le=120)] = 15.0
     """At most, of one camera, while faces are before it; between two looks they are followed by their motion."""
     idle_looks_per_second: Annotated[float, Field(gt=0, le=120)] = 3.0
     """While nobody is there: whoever comes is seen at the next look."""

@@ -24,7 +24,7 @@ def streams(
         Path | None,
         typer.Option(metavar="DIR", help="Cast people of this data set (as for `facesvc evaluate`), by two photos."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=5, max=300, help="How long the video of the crowd is.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=5, max=300, help="How long the video of the crowd is.")] = 60.0,
     overload_seconds: Annotated[float, typer.Option(min=5, help="How long the server is overloaded.")] = 300.0,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help=f"Only this workload: {', '.join(WORKLOADS)}. Repeatable.")

@@ -1,6 +1,6 @@
 """How what a server said of a video agrees with what is known of it: names, tracks and events as rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,7 +14,8 @@ from facesvc.v1 import presence_pb2
 _NAMED_S, _SWITCHES_A_MINUTE = 0.5, 1.0
 # An event may be so late, or so early.
 _TOLERANCE_S = 1.5
-_NAMED_EVENTS = 5
+# So many of what is wrong are named in a row.
+_NAMED = 5
 
 
 def followed(name: str, footage: Footage, recording: Recording, enrolled: frozenset[str]) -> Iterator[Row]:
@@ -24,13 +25,16 @@ def followed(name: str, footage: Footage, recording: Recording, enrolled: frozen
     seen = tracking_scores.tracks(footage.truth, recording.answers(looks=True))
     names = tracking_scores.names(footage.truth, answers, enrolled)
     naming = tracking_scores.naming(footage.truth, answers, enrolled, footage.take.fps)
-    yield at_least(name, "people named", naming.named, naming.named + len(naming.never), "{:.0f}")
+    never = _some(naming.never, "never: ")
+    yield at_least(name, f"people named{never}", naming.named, naming.named + len(naming.never), "{:.0f}")
     yield plain(name, "time to the name p50, s", naming.p50_s)
     yield at_most(name, "time to the name, longest, s", naming.longest_s, _NAMED_S)
-    yield at_most(name, "wrong names", len(names.wrong), 0, "{:.0f}")
+    wrong = _some([f"{given} on {person}" for person, given in names.wrong], "")
+    yield at_most(name, f"wrong names{wrong}", len(names.wrong), 0, "{:.0f}")
     yield plain(name, "precision of names", names.precision, "{:.2%}")
     yield plain(name, "recall of names", names.recall, "{:.2%}")
-    yield at_most(name, "id switches a minute", tracks.switches / minutes, _SWITCHES_A_MINUTE, "{:.1f}")
+    switched = _some([f"{person} at {frame / footage.take.fps:.1f}" for frame, person in tracks.switches], "")
+    yield at_most(name, f"id switches a minute{switched}", len(tracks.switches) / minutes, _SWITCHES_A_MINUTE, "{:.1f}")
     yield plain(name, "IDF1", tracks.idf1, "{:.2%}")
     yield plain(name, "IDF1 of frames that were looked at", seen.idf1, "{:.2%}")
     yield plain(name, "faces found", tracks.recall, "{:.2%}")
@@ -42,8 +46,9 @@ def followed(name: str, footage: Footage, recording: Recording, enrolled: frozen
 def told(name: str, footage: Footage, enrolled: frozenset[str], got: Sequence[Happening]) -> Iterator[Row]:
     """Events, each paired with the one that should have been told."""
     scored = tracking_scores.events(expected(footage, enrolled), got, _TOLERANCE_S)
-    yield plain(name, f"precision of events{_some(scored.extra, 'too much')}", scored.precision, "{:.1%}")
-    yield plain(name, f"recall of events{_some(scored.missing, 'missing')}", scored.recall, "{:.1%}")
+    extra, missing = _some(map(_worded, scored.extra), "too much: "), _some(map(_worded, scored.missing), "missing: ")
+    yield plain(name, f"precision of events{extra}", scored.precision, "{:.1%}")
+    yield plain(name, f"recall of events{missing}", scored.recall, "{:.1%}")
 
 
 def expected(footage: Footage, enrolled: frozenset[str]) -> list[Happening]:
@@ -80,8 +85,12 @@ def _at(kind: str, person: str, when: Timestamp, begun: float) -> Happening:
     return Happening(kind, person, when.ToNanoseconds() / 1e9 - begun)
 
 
-def _some(events: Sequence[Happening], what: str) -> str:
+def _worded(one: Happening) -> str:
+    return f"{one.kind} {one.person or 'somebody'} at {one.at_s:.1f}"
+
+
+def _some(texts: Iterable[str], what: str) -> str:
     """The first few, for a row that is to be understood."""
-    named = [f"{one.kind} {one.person or 'somebody'} at {one.at_s:.1f}" for one in events[:_NAMED_EVENTS]]
-    more = ["..."] if len(events) > _NAMED_EVENTS else []
-    return f" ({what}: {', '.join(named + more)})" if named else ""
+    named = list(texts)
+    more = ["..."] if len(named) > _NAMED else []
+    return f" ({what}{', '.join(named[:_NAMED] + more)})" if named else ""

@@ -27,8 +27,15 @@ _CAMERAS, _CAMERA_FPS, _CAMERAS_S = 8, 15.0, 20.0
 _IDLE_S = 10.0
 _OVERLOAD, _OVERLOAD_CAMERAS, _PROBE_S = 6.0, 12, 6.0
 # Saturation: offered frames a second, how long each is tried, and what has to be answered of it.
-_RATES, _TRY_S, _SETTLE_S, _ANSWERED = (30.0, 40.0, 50.0, 60.0, 75.0, 90.0, 120.0, 150.0, 180.0, 240.0), 6.0, 2.0, 0.99
+_RATES, _TRY_S, _SETTLE_S, _ANSWERED = (
+    (30.0, 40.0, 50.0, 60.0, 75.0, 90.0, 120.0, 150.0, 180.0, 240.0, 300.0, 360.0, 480.0),
+    6.0,
+    2.0,
+    0.99,
+)
 _COMPARED_FRAMES = 12
+# From this share of the time on everybody is there.
+_MIDDLE = 0.35
 # Of the faces that it finds, we have to find so many.
 _EQUAL = 0.97
 
@@ -77,7 +84,7 @@ def _saturation(box: Box, footage: Footage) -> float:
     best = math.nan
     for rate in _RATES:
         note(f"15 people, {rate:.0f} frames a second")
-        camera = Camera("crowd", footage, rate, _TRY_S, predictions=True, begin_s=footage.take.seconds * 0.3)
+        camera = Camera("crowd", footage, rate, _TRY_S, predictions=True, begin_s=footage.take.seconds * _MIDDLE)
         (recording,) = show(box.address, [camera])
         settled = [one for one in recording.results if one.number >= _SETTLE_S * rate]
         answered = len(settled) / ((_TRY_S - _SETTLE_S) * rate)
@@ -157,14 +164,15 @@ def _memory(resident: Sequence[float]) -> Iterator[Row]:
 
 def idle(stage: Stage) -> Iterator[Row]:
     """An empty room before a camera of 15 frames a second; then the same with people, to compare."""
+    empty, few = stage.empty, stage.few
     with stage.box() as box:
         note(f"an empty room, {_CAMERA_FPS:.0f} frames a second, {_IDLE_S:.0f} s")
-        show(box.address, [Camera("idle", stage.empty, _CAMERA_FPS, 2)])
+        show(box.address, [Camera("idle", empty, _CAMERA_FPS, 2)])
         meter = box.meter()
-        (recording,) = show(box.address, [Camera("idle", stage.empty, _CAMERA_FPS, _IDLE_S)])
+        (recording,) = show(box.address, [Camera("idle", empty, _CAMERA_FPS, _IDLE_S)])
         both = (meter.server_s + meter.client_s) / meter.wall_s
         server = meter.server_s / meter.wall_s
-        (busy,) = show(box.address, [Camera("idle", stage.few, _CAMERA_FPS, _IDLE_S / 2)])
+        (busy,) = show(box.address, [Camera("idle", few, _CAMERA_FPS, _IDLE_S / 2)])
         cadence, among_people = _looks([recording]), _looks([busy])
         yield at_most("idle", "of one core, the server", server, _IDLE_CORE, "{:.1%}")
         yield plain("idle", "of one core, client included", both, "{:.1%}")
@@ -175,7 +183,7 @@ def idle(stage: Stage) -> Iterator[Row]:
 def faceanalysis(stage: Stage, figures: Figures) -> Iterator[Row]:
     """The same networks and pictures against the insightface package, frame by frame."""
     footage = stage.crowd
-    middle = footage.frames[len(footage.frames) // 3 : 2 * len(footage.frames) // 3]
+    middle = footage.frames[int(_MIDDLE * len(footage.frames)) : int(2 * _MIDDLE * len(footage.frames))]
     frames = middle[:: max(1, len(middle) // _COMPARED_FRAMES)][:_COMPARED_FRAMES]
     settings, library = stage.settings, engine.library(stage.settings)
     pack = library.open(library.active(settings.models.pack))

@@ -20,8 +20,8 @@ _MIDDLE_DOWN, _HALF_WIDTH, _HALF_HEIGHT, _SOFT = 0.1, 0.7, 0.9, 0.2
 _SPEEDS, _LEG_S = (1.0, 3.5), (1.5, 4.0)
 # Where faces are, as shares of the frame's height; the tilt of heads in degrees; how much they come and go in size.
 _BAND, _TILT, _BREATH = (0.14, 0.84), 7.0, 0.06
-# People have come in after, and begin to leave from, these shares of the time.
-_ALL_IN, _LEAVING = 0.25, (0.75, 0.9)
+# People come in and begin to leave within these shares of the time, but within so many seconds of its ends.
+_COMING, _COMING_S, _GOING, _GOING_S = 0.25, 6.0, 0.2, 4.0
 # Nobody is hidden for longer; ways on which somebody is are looked for anew, so often, looking so often a second.
 _HIDDEN_S, _TRIES, _LOOKS_A_SECOND = 1.0, 40, 6
 # A face is looked at in so many rows and columns of points to see how much of it is hidden.
@@ -124,8 +124,9 @@ def walks_of(count: int, take: Take, random: np.random.Generator) -> list[Walk]:
     """Ways on which nobody is hidden for long, or those on which the fewest are."""
     heights = random.permutation(np.linspace(*take.faces, count))
     rows = random.permutation(np.linspace(*_BAND, count)) * take.height
-    begins = random.permutation(np.linspace(0.02, _ALL_IN, count)) * take.seconds
-    walks = [_walk(*one, take, random) for one in zip(heights, rows, begins, strict=True)]
+    begins = random.permutation(np.linspace(0, min(_COMING * take.seconds, _COMING_S), count))
+    walkers = [_Walker(*one, take, random) for one in zip(heights, rows, begins, strict=True)]
+    walks = [walker.begin() for walker in walkers]
     best, fewest = list(walks), count + 1
     for _ in range(_TRIES):
         hidden = _hidden(walks, take)
@@ -133,49 +134,71 @@ def walks_of(count: int, take: Take, random: np.random.Generator) -> list[Walk]:
             best, fewest = list(walks), len(hidden)
         if not hidden:
             break
-        for number in hidden:
-            walks[number] = _walk(heights[number], random.uniform(*_BAND) * take.height, begins[number], take, random)
+        for number, since in hidden.items():
+            walks[number] = walkers[number].turn(walks[number], since - _LEG_S[1] / 2)
     return best
 
 
-def _hidden(walks: Sequence[Walk], take: Take) -> list[int]:
-    """Who is hidden for too long at a stretch."""
+def _hidden(walks: Sequence[Walk], take: Take) -> dict[int, float]:
+    """Who is hidden for too long at a stretch, by their number, and when that begins for the first time."""
     seconds = np.arange(0, take.seconds, 1 / _LOOKS_A_SECOND)
     order = sorted(range(len(walks)), key=lambda number: walks[number].height)
     ways = [(number, walks[number].poses(seconds)) for number in order]
-    longest, since = [0] * len(walks), [0] * len(walks)
+    since, found = [0] * len(walks), dict[int, float]()
     for at in range(len(seconds)):
         present = [(number, pose) for number, way in ways if (pose := way[at])]
         for rank, (number, pose) in enumerate(present):
             x, y = points_of(pose.box(_ASPECT))
-            hides = [one for _, one in present[rank + 1 :] if abs(one.x - pose.x) < 2 * (one.height + pose.height)]
+            hides = [one for _, one in present[rank + 1 :] if abs(one.x - pose.x) < one.height + pose.height]
             since[number] = since[number] + 1 if shown_of(x, y, hides).mean() < ENOUGH else 0
-            longest[number] = max(longest[number], since[number])
-    return [number for number, looks in enumerate(longest) if looks > _HIDDEN_S * _LOOKS_A_SECOND]
+            if since[number] > _HIDDEN_S * _LOOKS_A_SECOND:
+                found.setdefault(number, float(seconds[at]) - _HIDDEN_S)
+    return found
 
 
-def _walk(height: float, row: float, begin: float, take: Take, random: np.random.Generator) -> Walk:
-    """In from a side, to and fro near ``row``, and out at the nearer side from some time on."""
-    outside = SPRITE_SIDE / 2 * height
-    row = float(np.clip(row, 1.2 * height, take.height - 1.2 * height))
-    if take.walk_in:
-        leave = random.uniform(*_LEAVING) * take.seconds
-        x = -outside if random.random() < 0.5 else take.width + outside
-    else:
-        begin, leave, x = 0.0, take.seconds, random.uniform(0.1, 0.9) * take.width
-    times, places = [begin], [(x, row)]
-    # Everybody is all in when they first turn round.
-    step = outside + random.uniform(1, 3) * height if take.walk_in else 0.0
-    while times[-1] < leave:
-        seconds, speed = random.uniform(*_LEG_S), random.uniform(*_SPEEDS) * height
-        step = step or speed * seconds
-        inward = x < 0 or (x <= take.width and random.random() < 0.5)
-        x = float(np.clip(x + (step if inward else -step), height, take.width - height))
-        times.append(times[-1] + max(0.3, abs(x - places[-1][0]) / speed))
-        places.append((x, row + random.uniform(-0.5, 0.5) * height))
-        step = 0.0
-    if take.walk_in:
-        way_out = -outside if x < take.width / 2 else take.width + outside
-        times.append(times[-1] + abs(way_out - x) / (_SPEEDS[1] * height))
-        places.append((way_out, row))
-    return Walk(np.array(times), np.array(places), height, random.uniform(0, 2 * math.pi))
+class _Walker:
+    """Somebody with a face of that height who comes in ``begin`` seconds after the beginning and keeps near ``row``."""
+
+    def __init__(self, height: float, row: float, begin: float, take: Take, random: np.random.Generator) -> None:
+        self._height, self._begin, self._take, self._random = height, begin, take, random
+        self._row = float(np.clip(row, 1.2 * height, take.height - 1.2 * height))
+        self._outside = SPRITE_SIDE / 2 * height
+        self._leave = take.seconds - min(_GOING * take.seconds, _GOING_S) * random.uniform(0.5, 1.5)
+        self._phase = random.uniform(0, 2 * math.pi)
+
+    def begin(self) -> Walk:
+        """In from a side, or anywhere from the first moment on; then to and fro, and out."""
+        random, take = self._random, self._take
+        if not take.walk_in:
+            return self._go_on([0.0], [(random.uniform(0.1, 0.9) * take.width, self._row)])
+        left = random.random() < 0.5
+        # Everybody is all in when they first turn round.
+        step = 2 * self._outside + random.uniform(0.5, 3) * self._height
+        speed = random.uniform(*_SPEEDS) * self._height
+        outside, inside = (-self._outside, step) if left else (take.width + self._outside, take.width - step)
+        places = [(outside, self._row), (inside, self._row)]
+        return self._go_on([self._begin, self._begin + step / speed], places)
+
+    def turn(self, walk: Walk, at: float) -> Walk:
+        """The same way until shortly before then, and another one after that."""
+        kept = int(np.searchsorted(walk.times, at))
+        if kept < 2:
+            return self.begin()
+        return self._go_on(walk.times[:kept].tolist(), [(float(x), float(y)) for x, y in walk.places[:kept]])
+
+    def _go_on(self, times: list[float], places: list[tuple[float, float]]) -> Walk:
+        """To and fro near the row, and out at the nearer side from some time on."""
+        random, take, height = self._random, self._take, self._height
+        while times[-1] < (self._leave if take.walk_in else take.seconds):
+            before = places[-1][0]
+            seconds, speed = random.uniform(*_LEG_S), random.uniform(*_SPEEDS) * height
+            step = speed * seconds * random.choice((-1, 1))
+            x = float(np.clip(before + step, height, take.width - height))
+            times.append(times[-1] + max(0.3, abs(x - before) / speed))
+            places.append((x, self._row + random.uniform(-0.5, 0.5) * height))
+        if take.walk_in:
+            x = places[-1][0]
+            way_out = -self._outside if x < take.width / 2 else take.width + self._outside
+            times.append(times[-1] + abs(way_out - x) / (_SPEEDS[1] * height))
+            places.append((way_out, self._row))
+        return Walk(np.array(times), np.array(places), height, self._phase)

@@ -19,14 +19,17 @@ from facesvc.vision.geometry import Box
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """Scores of tracks over all frames that were answered; ``switches`` and ``fragments`` are counts."""
+    """Scores of tracks over all frames that were answered.
+
+    ``switches`` are the frames in which a person's track became another one, with the person; ``fragments`` is a count.
+    """
 
     idf1: float
     idp: float
     idr: float
     recall: float
     precision: float
-    switches: int
+    switches: tuple[tuple[int, str], ...]
     fragments: int
 
 
@@ -78,16 +81,18 @@ class Events:
 
 def tracks(truth: Sequence[Sequence[TrueFace]], answers: Iterable[Answer]) -> Tracks:
     """``truth`` has a list of faces for each frame; ``answers`` are in the order of the frames."""
-    frames = list(frames_of(truth, answers))
+    kept = list(answers)
+    frames = list(frames_of(truth, kept))
     faces, found = sum(len(one.faces) for one in frames), sum(len(one.found) for one in frames)
     agreeing = _agreeing(frames)
-    paired, switches, fragments = 0, 0, 0
+    paired, fragments = 0, 0
+    switches: list[tuple[int, str]] = []
     last: dict[str, str] = {}
     broken: set[str] = set()
-    for frame, pairs in zip(frames, pairings(frames), strict=True):
+    for answer, frame, pairs in zip(kept, frames, pairings(frames), strict=True):
         paired += len(pairs)
         held = {frame.faces[i].person: frame.found[j].track_id for i, j in pairs}
-        switches += sum(last.get(person, track) != track for person, track in held.items())
+        switches += [(answer.frame, person) for person, track in held.items() if last.get(person, track) != track]
         fragments += len(broken & held.keys())
         broken = (broken | {face.person for face in frame.faces if face.person in last}) - held.keys()
         last |= held
@@ -97,7 +102,7 @@ def tracks(truth: Sequence[Sequence[TrueFace]], answers: Iterable[Answer]) -> Tr
         idr=_share(agreeing, faces),
         recall=_share(paired, faces),
         precision=_share(paired, found),
-        switches=switches,
+        switches=tuple(switches),
         fragments=fragments,
     )
 

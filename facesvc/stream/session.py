@@ -23,7 +23,9 @@ from facesvc.vision.scene_cut import is_cut, thumbnail
 # A face that a look has missed is shown where it should be for so long, unless that is outside of the picture.
 _SHOWN_UNSEEN_S = 0.15
 # A new face that cannot be told from one that is out of sight is not shown before it is so old.
-_UNTOLD_S = 0.3
+_UNTOLD_S = 1.0
+# Below this share of the threshold a view shows somebody else, and not only another side of the same face.
+_CLEARLY_ANOTHER = 0.6
 # Nobody is followed beyond so many times the faces that a frame may have: those out of sight count too.
 _TRACKS_A_FACE = 2
 # Every face before the camera is settled and walks slower than this, in widths of it a second: half the looks do.
@@ -299,14 +301,14 @@ class _Look:
             followee = replace(followees[name], face=self._face(number))
             followees[name] = followee
             certain = not followee.track.contested or self._verified(followee, view, vector)
-            if followee.case.vectors and certain:
+            if followee.case.is_named and certain:
                 followees[name] = self._with_view(followee, view, vector, number)
             elif home := self._home_of(followee, view, vector, followees):
                 self._without(followee, followees)
                 self._vacate(followees[home], step, owners, followees)
                 followees[home] = self._resumed(followees[home], followee, view, vector, number)
                 owners[number] = home
-            elif followee.case.vectors:
+            elif followee.case.vectors and not certain:
                 self._doubt(followee, view, vector, number, followees)
             else:
                 followees[name] = self._with_view(followee, view, vector, number)
@@ -373,10 +375,16 @@ class _Look:
     def _doubt(
         self, followee: _Followee, view: View, vector: Floats, number: int, followees: dict[str, _Followee]
     ) -> None:
-        """A contested face does not look like its track: it is watched, and at last given a track of its own."""
+        """A contested face does not look like its track: it is watched, and at last given a track of its own.
+
+        At once where the glance says so too: nobody changes that much from one look to the next.
+        """
         case = replace(followee.case, unlike=followee.case.unlike + 1)
         followees[followee.track.track_id] = replace(followee, case=case)
-        if not case.is_another:
+        before = self._known.get(followee.track.track_id)
+        exchanged = before is not None and _is_exchanged(before.face, followee.face)
+        like = followee.case.likeness(vector) or 0.0
+        if not case.is_another and not (exchanged and like < _CLEARLY_ANOTHER * self._policy.threshold):
             return
         self._without(followee, followees)
         begun = self._tracker.begin(followee.track.detection, Capture(self._capture.time, self._clock))
@@ -409,17 +417,19 @@ class _Look:
         """Whether a face is fit and was not embedded yet: nothing can be said of it."""
         return not one.case.views and one.face.quality.score >= self._policy.minimum_quality
 
-    def _may_be_another(self, one: _Followee) -> bool:
+    def _may_be_one_of(self, hidden: Sequence[Track], one: _Followee) -> bool:
         """Whether a new face has not been seen well enough yet to tell it from one that is out of sight."""
-        return not one.case.views and self._clock - one.track.start.clock < _UNTOLD_S
+        if one.case.is_named or self._clock - one.track.start.clock >= _UNTOLD_S:
+            return False
+        return any(within_reach(track, one.track.detection, self._clock) for track in hidden)
 
     def _seen(self, followees: Sequence[_Followee]) -> Seen:
         image = self._scene.image
-        somebody_hidden = any(one.track.seen_clock < self._clock for one in followees)
+        hidden_tracks = [one.track for one in followees if one.track.seen_clock < self._clock]
         faces = [
             Followed(one.track, one.face, _announced(one), predicted=False, doubted=one.case.unlike > 0)
             for one in followees
-            if one.track.seen_clock == self._clock and not (somebody_hidden and self._may_be_another(one))
+            if one.track.seen_clock == self._clock and not self._may_be_one_of(hidden_tracks, one)
         ]
         hidden = [
             _moved(Followed(one.track, one.face, _announced(one), predicted=True), self._clock)

@@ -23,7 +23,7 @@ from facesvc.vision.detection import Detection, Floats
 from facesvc.vision.geometry import Box, overlaps
 
 # The detector's score from which on a face may begin a track, and take part in the first stage.
-_SURE = 0.5
+_SURE = 0.6
 # Boxes are grown by this share of their sides on each side, by more the longer the track was out of sight.
 _BUFFER = 0.3
 _BUFFER_A_SECOND = 0.5

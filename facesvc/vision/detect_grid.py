@@ -41,9 +41,11 @@ _COARSE_SIDE = 160
 # In pixels of the input: what is larger belongs to the coarse look. In a face of 700 and more YuNet sees several of
 # about 500, with scores up to 0.8.
 _LARGEST_FACE = 400
-# A face is refined in a square of twice its size, shown so large, in pixels of the input; the refined box overlaps the
-# rough one by so much at least.
-_REFINED_SIDE = 128
+# A face is refined in a square of twice its size, shown about so many times as large as the smallest face: 128 pixels
+# for SCRFD, 192 for YuNet, whose landmarks gain by it (of 91 faces of LFW, 45 pixels wide, the mean similarity to a
+# picture from near rises from 0.865 at 128 to 0.894; by a fine look it is 0.883). The refined box overlaps the rough
+# one by so much at least.
+_REFINED_SCALE = 3.4
 _REFINED_MARGIN = 2.0
 _REFINED_OVERLAP = 0.3
 
@@ -147,11 +149,18 @@ class GridDetector:
         reach = side * _REFINED_MARGIN / 2
         x, y = box.left + box.width / 2, box.top + box.height / 2
         left, top = max(0, round(x - reach)), max(0, round(y - reach))
-        part = np.ascontiguousarray(pixels[top : round(y + reach), left : round(x + reach)])
+        # A face may lie beyond the picture.
+        right, bottom = max(0, round(x + reach)), max(0, round(y + reach))
+        part = np.ascontiguousarray(pixels[top:bottom, left:right])
         if 0 in part.shape:
             return detection
-        found = self._look(part, min(_REFINED_SIDE / max(part.shape[:2]), 2 * _LARGEST_SCALE), _ROUGH_SCORE)
+        found = self._look(part, min(self._refined_side / max(part.shape[:2]), 2 * _LARGEST_SCALE), _ROUGH_SCORE)
         return _best_overlap(detection, found, np.array([left, top], np.float32))
+
+    @property
+    def _refined_side(self) -> int:
+        """What a face is refined in, in pixels of the input: no black beside it."""
+        return STRIDES[-1] * round(_REFINED_SCALE * self._given.smallest_face / STRIDES[-1])
 
     def _scale(self, width: int, height: int, minimum_face: float, *, rough: bool) -> float:
         """How large a picture is shown; roughly only where that is cheaper."""

@@ -368,7 +368,7 @@ def test_without_a_liveness_model_nobody_passes_who_has_to(make: Callable[..., C
 
 
 def test_everybody_of_a_crowd_that_walks_at_random_is_named_and_never_wrongly(make: Callable[..., Camera]) -> None:
-    """Seven people on straight walks, reflected at the walls; who is half covered is not found, for up to four seconds."""
+    """Seven people walk straight on and turn at the walls; who is half covered is not found, for seconds."""
     camera = make(lost_s=5.0)
     random = np.random.default_rng(5)
     places = random.uniform((60, 60), (WIDTH - 60, HEIGHT - 60), (7, 2))

@@ -189,10 +189,10 @@ def test_out_of_sight_for_too_long_a_track_ends(hidden_s: float, ids: int) -> No
 
 def test_a_doubtful_face_goes_on_with_a_track_and_never_begins_one() -> None:
     room = Room()
-    assert room.look([("a", detection(100, score=0.49))]).tracks == ()
-    room.look([("a", detection(100, score=0.5))])
+    assert room.look([("a", detection(100, score=0.45))]).tracks == ()
+    room.look([("a", detection(100, score=0.7))])
     for _ in range(5):
-        step = room.look([("a", detection(100, score=0.31)), ("ghost", detection(600, score=0.49))])
+        step = room.look([("a", detection(100, score=0.31)), ("ghost", detection(600, score=0.45))])
         assert step.seen == {"track-0": 0}
         assert step.tracks[0].detection.score == 0.31
 

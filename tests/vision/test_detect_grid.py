@@ -30,9 +30,10 @@ def found(*boxes: tuple[float, float, float, float], scores: Sequence[float] = (
 
 @dataclass
 class Script:
-    """A network that remembers what it saw, and a head that says ``answer`` of it."""
+    """A network that remembers what it saw, and a head that says ``answer`` of it, asked for faces of ``score``."""
 
     answer: Callable[[int, int], Found] = lambda *_: NONE
+    score: float = 0.5
     seen: list[Floats] = field(default_factory=list)
 
     def __call__(self, blob: Floats) -> tuple[Floats, ...]:
@@ -42,7 +43,7 @@ class Script:
     def read(self, outputs: Sequence[Floats], height: int, width: int, score: float) -> Found:
         assert not outputs
         assert self.seen[-1].shape == (1, 3, height, width)
-        assert score == 0.5
+        assert score == self.score
         return self.answer(height, width)
 
 

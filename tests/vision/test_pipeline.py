@@ -10,10 +10,11 @@ import pytest
 
 from facesvc.app import Models
 from facesvc.errors import ImageError, InputError
+from facesvc.vision.appearance import appearance
 from facesvc.vision.decode import ImageLimits, decode, read_header
 from facesvc.vision.detection import Detection, MinimumFace, Pixels
 from facesvc.vision.geometry import Box, overlaps
-from facesvc.vision.pipeline import Analysis, Pipeline
+from facesvc.vision.pipeline import Analysis, Pipeline, StageTimes
 
 MINIMUM = MinimumFace(60)
 
@@ -265,3 +266,88 @@ def test_how_much_is_scanned_depends_on_how_large_the_detector_needs_faces(model
     pipeline = Pipeline(Demanding(), models.embedder, ImageLimits(max_scanned_pixels=1_000_000), Clock())
     data = jpeg(np.full((1000, 2000, 3), 120, np.uint8))
     assert pipeline.detect(data, MinimumFace(12), 9).minimum_face == pytest.approx(40 * 2**0.5)
+
+
+class Rough(Scripted):
+    """Finds two faces; roughly, their landmarks are off by ten pixels."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bool, float]] = []
+        self.refined: list[tuple[tuple[int, ...], float]] = []
+
+    def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
+        self.asked.append((rough, minimum_face))
+        return [self.face(place, off=10 * rough) for place in (0, 1)]
+
+    def refine(self, pixels: Pixels, detection: Detection, minimum_face: float) -> Detection:
+        self.refined.append((pixels.shape, minimum_face))
+        return self.face(0 if detection.box.left == 50 else 1, off=0)
+
+    @staticmethod
+    def face(place: int, off: float) -> Detection:
+        """The second one is the larger."""
+        left, side = (50.0, 60.0) if place == 0 else (200.0, 90.0)
+        points = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]) * side + (left, 50) + off
+        return Detection(Box(left, 50, side, side), points.astype(np.float32), 0.9)
+
+
+@pytest.fixture(scope="module")
+def crowd(group: Pixels) -> bytes:
+    """A picture that is decoded at half its size where faces of 200 pixels are wanted."""
+    return jpeg(cv2.resize(group, (1280, 800)))  # type: ignore[arg-type]
+
+
+def test_a_rough_scan_is_refined_face_by_face(models: Models, crowd: bytes) -> None:
+    detector, times = Rough(), StageTimes()
+    pipeline = Pipeline(detector, models.embedder, ImageLimits(), Clock())
+    scene = pipeline.scan(crowd, MinimumFace(200), 9, times, rough=True)
+    assert (scene.image.width, scene.image.height, scene.image.pixels.shape) == (1280, 800, (400, 640, 3))
+    assert (scene.scanned_face, scene.minimum_face, scene.omitted) == (100, 200, 0)
+    # The larger first, in pixels of what was decoded.
+    assert [detection.box.left for detection in scene.detections] == [200, 50]
+    refined = [pipeline.refine(scene, detection, times) for detection in scene.detections]
+    assert detector.asked == [(True, 100)]
+    assert detector.refined == [((400, 640, 3), 100)] * 2
+    np.testing.assert_array_equal(refined[0].landmarks, Rough.face(1, off=0).landmarks)
+    assert times.seconds == {"decode": 1, "detect": 3}
+
+
+def test_no_more_faces_come_of_a_scan_than_were_asked_for(models: Models, crowd: bytes) -> None:
+    pipeline = Pipeline(Rough(), models.embedder, ImageLimits(), Clock())
+    scene = pipeline.scan(crowd, MinimumFace(200), 1, StageTimes())
+    assert ([detection.box.left for detection in scene.detections], scene.omitted) == ([200], 1)
+
+
+def test_a_face_of_a_scan_is_in_pixels_of_the_full_picture(models: Models, crowd: bytes) -> None:
+    pipeline = Pipeline(Rough(), models.embedder, ImageLimits(), Clock())
+    times = StageTimes()
+    scene = pipeline.scan(crowd, MinimumFace(200), 9, StageTimes())
+    face = pipeline.face(scene, scene.detections[0], times, embed=True)
+    assert (face.detection.box.left, face.detection.box.width, face.quality.face_pixels) == (400, 180, 180)
+    chip = models.embedder.align(scene.image.pixels, scene.detections[0].landmarks)
+    assert face.appearance is not None
+    np.testing.assert_array_equal(face.appearance, appearance(chip))
+    assert face.vector is not None
+    np.testing.assert_array_equal(face.vector, models.embedder.embed(chip))
+    assert times.seconds == {"align": 1, "quality": 1, "embed": 1}
+    glance = pipeline.face(scene, scene.detections[0], times, embed=False)
+    assert (glance.vector, glance.quality) == (None, face.quality)
+
+
+def test_a_picture_is_what_its_scan_and_its_faces_are(
+    pipeline: Pipeline, embedded: Analysis, group_jpeg: bytes
+) -> None:
+    scene = pipeline.scan(group_jpeg, MINIMUM, 32, StageTimes())
+    faces = [pipeline.face(scene, detection, StageTimes(), embed=True) for detection in scene.detections]
+    for face, expected in zip(faces, embedded.faces, strict=True):
+        assert (face.quality, face.detection.box) == (expected.quality, expected.detection.box)
+        np.testing.assert_array_equal(np.asarray(face.vector), np.asarray(expected.vector))
+
+
+@pytest.mark.parametrize(("detail", "width"), [(None, 640), (48.0, 320)])
+def test_a_scan_keeps_the_detail_that_is_asked_for(
+    detail: float | None, width: int, models: Models, crowd: bytes
+) -> None:
+    pipeline = Pipeline(Rough(), models.embedder, ImageLimits(), Clock())
+    asked = {} if detail is None else {"detail": detail}
+    assert pipeline.scan(crowd, MinimumFace(200), 9, StageTimes(), **asked).image.pixels.shape[1] == width
