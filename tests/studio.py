@@ -79,7 +79,7 @@ class Shown:
 
 def recognizer_over(camera: "Camera", path: Path, contract: str = "painted/1") -> Recognizer:
     """A recognizer with the camera's networks and a gallery of its own, of those who are enrolled."""
-    gallery = Gallery.open(path, EmbeddingContract(contract, len(PEOPLE)), T0)
+    gallery = Gallery.open(path, EmbeddingContract(contract, len(PEOPLE) + 1), T0)
     for name in ENROLLED:
         gallery.create_subject(
             Subject(collection_id="office", subject_id=name, display_name=name.title(), create_time=T0, update_time=T0)
@@ -95,7 +95,7 @@ def recognizer_over(camera: "Camera", path: Path, contract: str = "painted/1") -
             create_time=T0,
         )
         gallery.add_sample(sample, None, T0, contract_id=contract)
-    embedder = Embedder(camera.network, SIDE, (0, 0, 0), 1.0, TEMPLATE, len(PEOPLE))
+    embedder = Embedder(camera.network, SIDE, (0, 0, 0), 1.0, TEMPLATE, len(PEOPLE) + 1)
     pipeline = Pipeline(camera, embedder, ImageLimits(), lambda: camera.clock)
     return Recognizer(pipeline, gallery, contract, lambda: camera.now, camera.new_id)
 
@@ -104,7 +104,8 @@ def recognizer_over(camera: "Camera", path: Path, contract: str = "painted/1") -
 class Camera:
     """The scripted networks, both clocks, and one stream. ``looks`` are 8 a second, exact in binary.
 
-    :ivar says: whom the embedder takes somebody for, where that is not themselves.
+    :ivar says: whom the embedder takes somebody for, where that is not themselves; with a question mark, for one who is a
+        little like that person.
     :ivar embedded: who was embedded, in order.
     """
 
@@ -166,8 +167,12 @@ class Camera:
         return (self.vector(self.says.get(name, name))[None],)
 
     def vector(self, name: str) -> Floats:
-        """Nobody is like anybody else."""
-        return np.eye(len(PEOPLE), dtype=np.float32)[PEOPLE.index(name)]
+        """Nobody is like anybody else; ``ada?`` is like Ada with a cosine of 0.7."""
+        likeness = 0.7 if name.endswith("?") else 1.0
+        vector = np.zeros(len(PEOPLE) + 1, np.float32)
+        vector[PEOPLE.index(name.rstrip("?"))] = likeness
+        vector[-1] = np.sqrt(1 - likeness**2)
+        return vector
 
     def picture(self, shown: Iterable[Shown]) -> bytes:
         """The room with people in it; who comes later stands before the others."""

@@ -81,12 +81,27 @@ def run(text: str, desk: Path, environment: dict[str, str], address: str) -> str
 
 @pytest.mark.usefixtures("server")
 def test_enrol_list_recognise(desk: Path, environment: dict[str, str], address: str) -> None:
-    _, enrol, recognise, _ = blocks("sh")
+    _, enrol, recognise, *_ = blocks("sh")
     assert "Jane Doe" in run(enrol, desk, environment, address)
     again = run(enrol, desk, environment, address)
     assert "DUPLICATE_IMAGE" in again
     run(recognise, desk, environment, address)
     assert (desk / "annotated.png").stat().st_size > 0
+
+
+@pytest.mark.usefixtures("server")
+def test_who_is_there(desk: Path, environment: dict[str, str], address: str) -> None:
+    shown = run(blocks("sh")[3], desk, environment, address)
+    assert "subject_id" in shown
+    assert "full service" in shown
+
+
+def test_the_camera_commands_exist() -> None:
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("facesvc camera")]
+    assert len(lines) == 2
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(commands.app, ["camera", "--help"]).stdout
+    options = {word for line in lines for word in shlex.split(line) if word.startswith("--")}
+    assert options <= set(re.findall(r"--[a-z-]+", shown))
 
 
 @pytest.mark.usefixtures("server")
@@ -101,7 +116,7 @@ def test_python(desk: Path, environment: dict[str, str], address: str) -> None:
     shutil.which("buf", path=BUF) is None, reason="buf is not installed: `make check` does where npm is"
 )
 def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None:
-    listed = run(blocks("sh")[3], desk, environment, address)
+    listed = run(blocks("sh")[4], desk, environment, address)
     assert "facesvc.v1.RecognitionService/Recognize" in listed
     assert '"name": "presence"' in listed
 

@@ -157,6 +157,8 @@ class Case:
             if clock - self.agreed_clock < life:
                 return self
             return replace(self, decision=made if made.outcome is not Outcome.MATCH else None, views=(), misses=0)
+        if made.outcome is Outcome.MATCH and clock - self.agreed_clock >= life:
+            return replace(self, decision=None, views=(), misses=0)  # it rests on views that are too old
         same = present.outcome is made.outcome and present.settled == made.settled
         if same and present.frames_looked_at == made.frames_looked_at and present.valid_for(clock) > 0:
             return self

@@ -364,13 +364,17 @@ class _Look:
         return self._with_view(_Followee(track, home.case, followee.face), view, vector, number)
 
     def _without(self, followee: _Followee, followees: dict[str, _Followee]) -> None:
-        """Takes a face away from a track: that is where it was before this look, or was never there."""
+        """Takes a face away from a track: that is where it was before this look, or was never there.
+
+        What stands in its place now is somebody else, so it bears no name until it is seen again.
+        """
         name = followee.track.track_id
         before = self._known.get(name)
         if before is None:
             del followees[name]
         else:
-            followees[name] = replace(before, case=replace(before.case, unlike=0))
+            track = replace(before.track, contested=True)
+            followees[name] = replace(before, track=track, case=replace(before.case, unlike=0))
 
     def _doubt(
         self, followee: _Followee, view: View, vector: Floats, number: int, followees: dict[str, _Followee]

@@ -181,11 +181,29 @@ def test_a_name_is_withheld_while_it_is_contested_whose_face_it_is(camera: Camer
 
 def test_one_view_that_does_not_look_like_her_is_doubted_but_does_not_end_a_track(camera: Camera) -> None:
     (before,) = camera.look(Shown("ada", 200)).faces
-    camera.says["fay"] = "gus"
+    camera.says["fay"] = "ada?"
     (doubted,) = camera.look(Shown("fay", 200)).faces
     assert (doubted.doubted, doubted.decision) == (True, None)
     (after,) = camera.look(Shown("ada", 200)).faces
     assert (after.track.track_id, name_of(after), after.doubted) == (before.track.track_id, "ada", False)
+
+
+def test_three_such_views_are_somebody_else(camera: Camera) -> None:
+    (before,) = camera.look(Shown("ada", 200)).faces
+    camera.says["fay"] = "ada?"
+    for _ in range(3):
+        seen = camera.look(Shown("fay", 200))
+        assert set(names(seen).values()) == {""}
+    (after,) = (one for one in seen.faces if not one.predicted)
+    assert after.track.track_id != before.track.track_id
+
+
+def test_a_stranger_is_not_verified_by_being_most_like_the_only_one_who_is_enrolled(camera: Camera) -> None:
+    for name in ENROLLED[1:]:
+        camera.recognizer.gallery.erase_subject("office", name, T0)
+    camera.look(Shown("ada", 200))
+    camera.says["fay"] = "ada?"
+    assert names(camera.look(Shown("fay", 200))).popitem()[1] == ""
 
 
 def test_a_match_holds_where_views_fail_until_it_expires(camera: Camera) -> None:

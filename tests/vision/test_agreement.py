@@ -262,9 +262,8 @@ def test_refined_a_rough_face_is_as_good_as_one_that_was_looked_at_well(
     fine, rough = (by_place(detector.detect(frame, minimum, rough=rough)) for rough in (False, True))
     assert len(fine) == 18
     refined = {place: detector.refine(frame, rough[place], minimum) for place in fine}
-    before, after = ([off(faces[place], face) for place, face in fine.items()] for faces in (rough, refined))
-    assert max(after) < 0.07
-    assert np.mean(after) < np.mean(before)
+    # YuNet's rough landmarks are as near to the fine ones on average, and now and then nowhere.
+    assert max(off(refined[place], face) for place, face in fine.items()) < 0.07
     # Whoever was looked at from near is known again, as well as by the fine look.
     embedder = load(edge_s, ModelSettings(), how=Concurrency(1, 1)).embedder
     near = strewn(photos, 150)
