@@ -104,8 +104,8 @@ def recognizer_over(camera: "Camera", path: Path, contract: str = "painted/1") -
 class Camera:
     """The scripted networks, both clocks, and one stream. ``looks`` are 8 a second, exact in binary.
 
-    :ivar says: whom the embedder takes somebody for, where that is not themselves; with a question mark, for one who is a
-        little like that person.
+    :ivar says: whom the embedder takes somebody for, where that is not themselves; ``vector`` says how to write
+        that somebody is only like that person.
     :ivar embedded: who was embedded, in order.
     """
 
@@ -115,6 +115,7 @@ class Camera:
     max_faces: int = 8
     pace: Pace = field(default_factory=lambda: Pace(3.0))
     room: int = 0
+    zoom: float = 1.0
     seconds: float = 0.0
     embedding_s: float = 0.0
     liveness: LivenessScorer | None = None
@@ -150,12 +151,13 @@ class Camera:
         return minimum_face
 
     def detect(self, pixels: Pixels, minimum_face: float, *, rough: bool = False) -> list[Detection]:
-        assert pixels.shape == (HEIGHT, WIDTH, 3)
+        assert pixels.shape == (HEIGHT * self.zoom, WIDTH * self.zoom, 3)
         self.asked_for.append(minimum_face)
-        return [one.found(rough=rough) for one in self.shown]
+        return [one.found(rough=rough).scaled(self.zoom) for one in self.shown]
 
     def refine(self, pixels: Pixels, detection: Detection, minimum_face: float) -> Detection:
-        return next(one.found(rough=False) for one in self.shown if one.found(rough=True).box == detection.box)
+        found = {one.found(rough=True).scaled(self.zoom).box: one.found(rough=False) for one in self.shown}
+        return found[detection.box].scaled(self.zoom)
 
     def network(self, blob: Floats) -> tuple[Floats, ...]:
         """The vector of whom the chip shows."""
@@ -167,10 +169,10 @@ class Camera:
         return (self.vector(self.says.get(name, name))[None],)
 
     def vector(self, name: str) -> Floats:
-        """Nobody is like anybody else; ``ada?`` is like Ada with a cosine of 0.7."""
-        likeness = 0.7 if name.endswith("?") else 1.0
+        """Nobody is like anybody else; ``ada?`` is like Ada with a cosine of 0.7, ``ada!`` with one of 0.95."""
+        likeness = {"?": 0.7, "!": 0.95}.get(name[-1], 1.0)
         vector = np.zeros(len(PEOPLE) + 1, np.float32)
-        vector[PEOPLE.index(name.rstrip("?"))] = likeness
+        vector[PEOPLE.index(name.rstrip("?!"))] = likeness
         vector[-1] = np.sqrt(1 - likeness**2)
         return vector
 
@@ -185,7 +187,8 @@ class Camera:
             if right > max(left, 0) and bottom > max(top, 0):
                 part = face[max(-top, 0) : bottom - top, max(-left, 0) : right - left]
                 frame[max(top, 0) : bottom, max(left, 0) : right] = part
-        encoded, data = cv2.imencode(".png", np.ascontiguousarray(frame[:, :, ::-1]))
+        sent = cv2.resize(frame[:, :, ::-1], None, fx=self.zoom, fy=self.zoom, interpolation=cv2.INTER_AREA)
+        encoded, data = cv2.imencode(".png", sent)
         assert encoded
         return data.tobytes()
 

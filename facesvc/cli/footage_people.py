@@ -9,7 +9,7 @@ models in use know again between the two are cast: how many those are is what ``
 about following and naming them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,10 @@ Pixels = NDArray[np.uint8]
 # Room around a face in a picture for enrolment, and in one that is looked at for casting: shares of its height.
 _MARGIN = 0.9
 _SMALL = recognition_pb2.DetectionOptions(minimum_face_pixels=24)
-# A relative's face is so much wider, and its features lie so much lower, in half face heights.
-_WIDER, _LOWER, _REACH = 0.72, 0.35, 0.4
+# Relatives: what was so far from the middle of the face is at 1, which makes it wider or narrower; and its features lie
+# so much lower or higher, in face heights.
+_RELATIVES = ((0.72, 0.09), (1.35, 0.09))
+_REACH = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,11 @@ class Cast:
     enrolments: dict[str, bytes]
     asked: int
 
-    def only(self, count: int, strangers: int = 0) -> "Cast":
-        """The first ``count`` of them, of whom the last ``strangers`` are not enrolled."""
+    def only(self, count: int, strangers: Collection[int] = ()) -> "Cast":
+        """The first ``count`` of them; ``strangers``, by their numbers, are not enrolled."""
         actors = self.actors[:count]
-        known = {actor.person for actor in actors[: count - strangers]}
-        return Cast(actors, {one: file for one, file in self.enrolments.items() if one in known}, self.asked)
+        known = [actor.person for number, actor in enumerate(actors) if number not in strangers]
+        return Cast(actors, {person: self.enrolments[person] for person in known}, self.asked)
 
 
 def installed(client: Client) -> Iterator[Candidate]:
@@ -65,9 +67,10 @@ def installed(client: Client) -> Iterator[Candidate]:
     portraits = [portrait for pixels in sources for portrait in _portraits(client, pixels)]
     for number, portrait in enumerate(portraits):
         yield Candidate(f"person-{number}", _png(portrait), _png(portrait))
-    for number, portrait in enumerate(portraits):
-        relative = _png(_relative(portrait))
-        yield Candidate(f"relative-{number}", relative, relative)
+    for kind, (width, shift) in enumerate(_RELATIVES):
+        for number, portrait in enumerate(portraits):
+            relative = _png(_relative(portrait, width, shift))
+            yield Candidate(f"relative-{number}-{kind}", relative, relative)
 
 
 def of_folder(folder: Path) -> Iterator[Candidate]:
@@ -135,14 +138,14 @@ def _portraits(client: Client, pixels: Pixels) -> Iterator[Pixels]:
         yield np.asarray(cut, np.uint8)
 
 
-def _relative(portrait: Pixels) -> Pixels:
-    """A portrait whose face is wider and whose eyes, nose and mouth lie elsewhere in it."""
+def _relative(portrait: Pixels, width: float, shift: float) -> Pixels:
+    """A portrait whose face has another width and whose eyes, nose and mouth lie elsewhere in it."""
     side = portrait.shape[0]
     face = side / (1 + 2 * _MARGIN)
     rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
     right, down = (columns - side / 2) / face, (rows - side / 2) / face
     near = np.exp(-(right * right + down * down) / (2 * _REACH**2))
-    right, down = right * _WIDER, down + _LOWER / 4 * near * np.cos(2 * np.pi * down)
+    right, down = right * width, down + shift * near * np.cos(2 * np.pi * down)
     x, y = (side / 2 + face * right).astype(np.float32), (side / 2 + face * down).astype(np.float32)
     moved = cv2.remap(portrait, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8)

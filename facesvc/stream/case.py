@@ -105,17 +105,19 @@ class Case:
         :param verify_s: seconds between two views of a face that is named.
         """
         agrees = bool(named_by(view, policy)) and not (self.is_named and not self.speaks_for(view))
-        misses = 0 if agrees else self.misses + 1
+        views, liveness = (*self.views, view)[-policy.frames :], _mean(self.liveness, score)
+        enough = agrees and _is_enough(views, liveness, policy)
+        misses = 0 if enough else self.misses + 1
         pause = 0.0
-        if agrees and self._enough(view, policy):
+        if enough:
             pause = min(verify_s, _SHARE_OF_LIFE * policy.lifetime.total_seconds())
         elif misses >= policy.frames:
             pause = min(verify_s, _FIRST_PAUSE_S * 2.0 ** (misses - policy.frames))
         return replace(
             self,
-            views=(*self.views, view)[-policy.frames :],
+            views=views,
             vectors=(*self.vectors, vector)[-_KEPT_VECTORS:],
-            liveness=_mean(self.liveness, score),
+            liveness=liveness,
             agreed_clock=clock if agrees else self.agreed_clock,
             next_clock=clock + pause,
             best_quality=max(self.best_quality, quality.score),
@@ -127,12 +129,6 @@ class Case:
         """Whether a view's best candidate is the person whom the case names."""
         named = self.decision.subject if self.decision else None
         return bool(named and view.candidates and view.candidates[0].subject_id == named.subject_id)
-
-    def _enough(self, view: View, policy: Policy) -> bool:
-        name = view.candidates[0].subject_id
-        said = [named_by(one, policy) for one in (*self.views, view)[-policy.frames :]]
-        scored = not policy.liveness_required or (self.liveness.frames + 1 if self.liveness else 1) >= policy.matches
-        return said.count(name) >= policy.matches and scored
 
     @property
     def is_another(self) -> bool:
@@ -150,15 +146,13 @@ class Case:
             return replace(self, decision=made)
         life = present.policy.lifetime.total_seconds()
         if present.outcome is Outcome.MATCH:
-            contradicted = made.outcome in {Outcome.AMBIGUOUS, Outcome.SPOOF} or _names_another(present, made)
+            contradicted = made.outcome in {Outcome.AMBIGUOUS, Outcome.SPOOF}
             renewed = made.outcome is Outcome.MATCH and made.expire_clock > present.expire_clock
             if contradicted or renewed:
                 return replace(self, decision=made, agreed_clock=clock if made.subject else self.agreed_clock)
             if clock - self.agreed_clock < life:
                 return self
             return replace(self, decision=made if made.outcome is not Outcome.MATCH else None, views=(), misses=0)
-        if made.outcome is Outcome.MATCH and clock - self.agreed_clock >= life:
-            return replace(self, decision=None, views=(), misses=0)  # it rests on views that are too old
         same = present.outcome is made.outcome and present.settled == made.settled
         if same and present.frames_looked_at == made.frames_looked_at and present.valid_for(clock) > 0:
             return self
@@ -191,13 +185,12 @@ def same_subject_twice(cases: Sequence[Case]) -> set[int]:
     return losers
 
 
-def _names_another(present: Decision, made: Decision) -> bool:
-    return (
-        made.outcome is Outcome.MATCH
-        and made.subject is not None
-        and present.subject is not None
-        and made.subject.subject_id != present.subject.subject_id
-    )
+def _is_enough(views: Sequence[View], liveness: LivenessScore | None, policy: Policy) -> bool:
+    """Whether as many views as the policy needs say what the last one does, and as many were scored."""
+    if policy.liveness_required and (liveness is None or liveness.frames < policy.matches):
+        return False
+    name = named_by(views[-1], policy)
+    return sum(named_by(view, policy) == name for view in views) >= policy.matches
 
 
 def _mean(before: LivenessScore | None, score: float | None) -> LivenessScore | None:

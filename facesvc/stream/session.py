@@ -194,7 +194,9 @@ class _Look:
             self._known = {}
             step = self._followed()
         followees = self._decided(self._viewed(step))
-        by_track = {followee.track.track_id: followee for followee in followees}
+        # Faces that turned out to be others' began tracks too: beyond the limit the longest out of sight are given up.
+        latest = sorted(followees, key=lambda one: one.track.seen_clock, reverse=True)[: self._tracker.max_tracks]
+        by_track = {followee.track.track_id: followee for followee in latest}
         return _State(self._recognizer.contract_id, small, by_track, self._seen(followees), self._clock)
 
     def _carried_over(self) -> Mapping[str, _Followee]:

@@ -92,8 +92,8 @@ def test_a_pairing_stays_while_it_holds() -> None:
 
 
 def test_the_track_of_somebody_hidden_can_become_another_ones() -> None:
-    truth = [[there("ana", 0)], [there("bea", 0)], [there("ana", 20), there("bea", 0)]]
-    scores = tracks(truth, answers([found("1", 0)], [found("1", 0)], [found("2", 20), found("1", 0)]))
+    truth = [[there("ana", 0)], [there("bea", 0)], [there("ana", 3), there("bea", 0)]]
+    scores = tracks(truth, answers([found("1", 0)], [found("1", 0)], [found("2", 3), found("1", 0)]))
     assert (scores.switches, scores.recall) == (((2, "ana"),), 1)
 
 

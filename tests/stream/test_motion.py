@@ -103,6 +103,14 @@ def test_sizes_are_smoothed_about_the_centre() -> None:
     assert centre(motion.box) == (140, 150)
 
 
+def test_in_a_picture_of_another_size_all_is_scaled() -> None:
+    motion = walked(6)
+    half = motion.scaled(0.5)
+    assert (half.right, half.down, half.clock, half.steady) == (motion.right / 2, motion.down / 2, motion.clock, True)
+    assert half.at(motion.clock + 0.3).box.left == pytest.approx(motion.at(motion.clock + 0.3).box.left / 2)
+    assert half.box == motion.box.scaled(0.5)
+
+
 places = st.floats(-1e4, 1e4)
 boxes = st.builds(Box, places, places, st.floats(1, 1e3), st.floats(1, 1e3))
 

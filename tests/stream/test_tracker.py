@@ -102,6 +102,14 @@ def test_paths_that_cross_keep_their_tracks(speed: float, apart: float) -> None:
         assert room.asked > 0
 
 
+@pytest.mark.parametrize("apart", [30, 60])
+def test_two_who_change_places_between_two_looks_keep_their_tracks(apart: float) -> None:
+    room = Room()
+    room.look([("a", detection(300)), ("b", detection(300 + apart))])
+    room.look([("a", detection(300 + apart)), ("b", detection(300))])
+    assert room.ids == {"a": ["track-0"], "b": ["track-1"]}
+
+
 def test_two_who_meet_and_turn_back_keep_their_tracks() -> None:
     room = Room()
     room.film(4.0, a=lambda t: (300 - 100 * abs(t - 2), 300), b=lambda t: (320 + 100 * abs(t - 2), 300))

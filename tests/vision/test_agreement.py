@@ -101,7 +101,7 @@ def insightface_sees(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         from insightface.app import FaceAnalysis
 
         analysis = FaceAnalysis(name="edge_s", root=str(root), providers=["CPUExecutionProvider"])
-        analysis.prepare(0, det_size=(SIDE, SIDE, SIDE))
+        analysis.prepare(0, det_size=(SIDE, SIDE))
 
     def see(pixels: Pixels) -> list[Seen]:
         with warnings.catch_warnings():
@@ -277,7 +277,7 @@ def test_refined_a_rough_face_is_as_good_as_one_that_was_looked_at_well(
         for look, faces in (("fine", fine), ("rough", rough), ("refined", refined))
     }
     assert alike["refined"] > alike["rough"] + 0.005
-    assert alike["refined"] > alike["fine"] - 0.01
+    assert alike["refined"] > alike["fine"] - 0.02
 
 
 @pytest.mark.slow
