@@ -35,7 +35,8 @@ Probe = Callable[[Network], vision.Network]
 # The head that reads the outputs of a family, and the size, in pixels of its input, at which the smallest face wanted
 # is shown. Faces of 16 are found, but their landmarks are poor: on LFW with MobileFaceNet SCRFD-2.5G gives 99.07 % at
 # 24 and 32, 99.27 % at 40 and 56; YuNet 98.60 % at 32 and 40, 99.10 % at 56. The third number is the size for a rough
-# look: of the faces in crowds made of LFW pictures SCRFD finds 98.9 % again at 20; YuNet finds 90 % at 28, with more false ones the smaller they are shown.
+# look: of the faces in crowds made of LFW pictures SCRFD finds 98.9 % again at 20; YuNet 90 % at 28, with more false
+# ones the smaller they are shown.
 _GRID_FAMILIES: dict[str, tuple[type[Head], float, float]] = {
     "scrfd": (ScrfdHead, 40.0, 20.0),
     "yunet": (YunetHead, 56.0, 40.0),

@@ -16,9 +16,11 @@ from evidence import CLOCK0, POLICY, T0
 from ulid import ULID
 
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.stream.look import Pace
 from facesvc.stream.policy import Capture, Policy
 from facesvc.stream.recognizer import LivenessScorer, Question, Recognizer
-from facesvc.stream.session import Followed, Pace, Seen, Session
+from facesvc.stream.session import Session
+from facesvc.stream.shown import Followed, Seen
 from facesvc.vision.decode import ImageLimits
 from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.embed import Embedder

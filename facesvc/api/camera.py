@@ -21,11 +21,14 @@ from facesvc.api.service import Service
 from facesvc.errors import FacesvcError, ImageError, InputError
 from facesvc.gallery.records import check_id
 from facesvc.stream.challenge import Challenge
+from facesvc.stream.frame_clock import FrameClock
+from facesvc.stream.look import Pace
 from facesvc.stream.mailbox import Delivery, Mailbox
 from facesvc.stream.outbox import Outbox
 from facesvc.stream.policy import Capture, false_positive_identification_rate
 from facesvc.stream.presence import Camera, Direction, Sighting
-from facesvc.stream.session import FrameClock, Pace, Seen, Session
+from facesvc.stream.session import Session
+from facesvc.stream.shown import Seen
 from facesvc.v1 import recognition_pb2
 
 # A camera's clock may be ahead by so much; more is a clock that nobody set.

@@ -10,7 +10,7 @@ from facesvc.api import convert
 from facesvc.errors import FacesvcError, InputError, PreconditionError
 from facesvc.gallery.records import check_id
 from facesvc.stream.challenge import MAX_STEPS, Challenge, Progress, Prompt, State, View, draw_movements
-from facesvc.stream.session import Followed
+from facesvc.stream.shown import Followed
 from facesvc.v1 import recognition_pb2
 from facesvc.vision.quality import evenness
 

@@ -10,7 +10,7 @@ from facesvc.errors import FacesvcError, InputError
 from facesvc.gallery import Candidate, Consent, ErasureReceipt, Sample, Subject
 from facesvc.stream.policy import Decision, Outcome
 from facesvc.stream.recognizer import Answer
-from facesvc.stream.session import Seen
+from facesvc.stream.shown import Seen
 from facesvc.v1 import common_pb2, enrollment_pb2, recognition_pb2
 from facesvc.vision.detection import LANDMARKS, MinimumFace
 from facesvc.vision.geometry import Box

@@ -7,8 +7,8 @@ a view is due   when
 ==============  ============================================================================================
 NEW             there is none yet
 CONTESTED       the track may have gone over to somebody else: two faces met, or this one was out of sight
-OPEN            the policy has not seen as many views as it needs; after these, at growing intervals
 VERIFY          the last one that agreed with the decision is so old that the decision would soon expire
+OPEN            the policy has not seen as many views as it needs; after these, at growing intervals
 BETTER          the face is not named, and is seen clearly better than ever before
 ==============  ============================================================================================
 
@@ -25,6 +25,8 @@ from facesvc.vision.quality import Quality
 
 # A face is compared with its last few views, as heads turn.
 _KEPT_VECTORS = 3
+# The liveness of a track is that of its last few views: a picture held up after the person has gone must not live on.
+_KEPT_SCORES = 8
 # So much better in quality is worth another view.
 _CLEARLY_BETTER = 0.2
 # Views without a name beyond those that the policy needs come after so long, then after twice as long each time.
@@ -40,8 +42,8 @@ class Due(enum.IntEnum):
 
     NEW = 0
     CONTESTED = 1
-    OPEN = 2
-    VERIFY = 3
+    VERIFY = 2
+    OPEN = 3
     BETTER = 4
 
 
@@ -49,13 +51,13 @@ class Due(enum.IntEnum):
 class Case:
     """The views of a track, oldest first, what was concluded from them, and when the next is due.
 
-    ``vectors`` are (D,) float32 of unit length. ``unlike`` counts the views of a contested track that did not look like
-    it. Clocks are seconds of the clock that is never set.
+    ``vectors`` are (D,) float32 of unit length, ``scores`` those of the liveness model. ``unlike`` counts the views of
+    a contested track that did not look like it. Clocks are seconds of the clock that is never set.
     """
 
     views: tuple[View, ...] = ()
     vectors: tuple[Floats, ...] = ()
-    liveness: LivenessScore | None = None
+    scores: tuple[float, ...] = ()
     decision: Decision | None = None
     agreed_clock: float = 0.0
     next_clock: float = 0.0
@@ -84,7 +86,7 @@ class Case:
 
     def evidence(self, quality: Quality) -> Evidence:
         """For ``decide``."""
-        return Evidence(quality, self.views, self.liveness)
+        return Evidence(quality, self.views, _mean(self.scores))
 
     def likeness(self, vector: Floats) -> float | None:
         """The cosine to the most similar view; None where there is none."""
@@ -105,19 +107,21 @@ class Case:
         :param verify_s: seconds between two views of a face that is named.
         """
         agrees = bool(named_by(view, policy)) and not (self.is_named and not self.speaks_for(view))
-        views, liveness = (*self.views, view)[-policy.frames :], _mean(self.liveness, score)
-        enough = agrees and _is_enough(views, liveness, policy)
+        views = (*self.views, view)[-policy.frames :]
+        scores = self.scores if score is None else (*self.scores, score)[-max(_KEPT_SCORES, policy.matches) :]
+        enough = agrees and _is_enough(views, scores, policy)
         misses = 0 if enough else self.misses + 1
+        longest = min(verify_s, _SHARE_OF_LIFE * policy.lifetime.total_seconds())
         pause = 0.0
         if enough:
-            pause = min(verify_s, _SHARE_OF_LIFE * policy.lifetime.total_seconds())
+            pause = longest
         elif misses >= policy.frames:
-            pause = min(verify_s, _FIRST_PAUSE_S * 2.0 ** (misses - policy.frames))
+            pause = min(longest, _FIRST_PAUSE_S * 2.0 ** (misses - policy.frames))
         return replace(
             self,
             views=views,
             vectors=(*self.vectors, vector)[-_KEPT_VECTORS:],
-            liveness=liveness,
+            scores=scores,
             agreed_clock=clock if agrees else self.agreed_clock,
             next_clock=clock + pause,
             best_quality=max(self.best_quality, quality.score),
@@ -185,18 +189,13 @@ def same_subject_twice(cases: Sequence[Case]) -> set[int]:
     return losers
 
 
-def _is_enough(views: Sequence[View], liveness: LivenessScore | None, policy: Policy) -> bool:
+def _is_enough(views: Sequence[View], scores: Sequence[float], policy: Policy) -> bool:
     """Whether as many views as the policy needs say what the last one does, and as many were scored."""
-    if policy.liveness_required and (liveness is None or liveness.frames < policy.matches):
+    if policy.liveness_required and len(scores) < policy.matches:
         return False
     name = named_by(views[-1], policy)
     return sum(named_by(view, policy) == name for view in views) >= policy.matches
 
 
-def _mean(before: LivenessScore | None, score: float | None) -> LivenessScore | None:
-    if score is None:
-        return before
-    if before is None:
-        return LivenessScore(score, 1)
-    frames = before.frames + 1
-    return LivenessScore(before.score + (score - before.score) / frames, frames)
+def _mean(scores: Sequence[float]) -> LivenessScore | None:
+    return LivenessScore(sum(scores) / len(scores), len(scores)) if scores else None

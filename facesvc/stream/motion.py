@@ -37,10 +37,13 @@ class Motion:
     def at(self, clock: float) -> "Motion":
         """Where the face should be at ``clock``; as it is at an earlier one."""
         seconds = max(0.0, clock - self.clock)
-        reach = _MEMORY_S * (1 - math.exp(-seconds / _MEMORY_S))
+        fading = math.exp(-seconds / _MEMORY_S)
+        reach = _MEMORY_S * (1 - fading)
         box = self.box
         moved = Box(box.left + self.right * reach, box.top + self.down * reach, box.width, box.height)
-        return replace(self, box=moved, clock=max(clock, self.clock))
+        return replace(
+            self, box=moved, right=self.right * fading, down=self.down * fading, clock=max(clock, self.clock)
+        )
 
     def seen(self, box: Box, clock: float) -> "Motion":
         """After the face was seen at ``box``."""

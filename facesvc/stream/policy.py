@@ -157,7 +157,7 @@ def decide(
     faces: Sequence[Evidence], policy: Policy, capture: Capture, now: Moment, new_id: Callable[[], str]
 ) -> list[Decision]:
     """One decision for each face of a frame taken at ``capture``, in the same order."""
-    findings = [_find(face, policy) for face in faces]
+    findings = [_find(face, policy, capture) for face in faces]
     winners = _best_face_of_each_subject(findings)
     return [
         _decision(face, finding if place in winners else _lost(finding), policy, capture, now, new_id())
@@ -195,7 +195,7 @@ def _last(views: Sequence[View], policy: Policy) -> Sequence[View]:
     return views[-policy.frames :]
 
 
-def _find(face: Evidence, policy: Policy) -> _Finding:
+def _find(face: Evidence, policy: Policy, capture: Capture) -> _Finding:
     views = _last(face.views, policy)
     settled = len(views) >= policy.frames
     if not views:
@@ -210,7 +210,9 @@ def _find(face: Evidence, policy: Policy) -> _Finding:
         if second and second[0][1] == count:
             return _Finding(Outcome.AMBIGUOUS, count, settled)
         basis = next(view for view, said in zip(reversed(views), reversed(named), strict=True) if said == name)
-        return _Finding(Outcome.MATCH, count, settled=True, basis=basis)
+        # What would have expired by now is not concluded anew.
+        lives = capture.clock - basis.capture.clock < policy.lifetime.total_seconds()
+        return _Finding(Outcome.MATCH, count, settled=True, basis=basis) if lives else _Finding(Outcome.UNKNOWN, count)
     torn = sum(_is_torn(view, policy) for view in views)
     if torn >= policy.matches:
         return _Finding(Outcome.AMBIGUOUS, torn, settled)

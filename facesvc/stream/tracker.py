@@ -106,11 +106,13 @@ class Tracker:
             followed.append(track)
         taken = set(pairs.values())
         for number in sure:
-            if number not in taken and len(followed) < self.max_tracks:
+            if number not in taken and len(seen) < self.max_tracks:
                 begun = self.begin(detections[number], capture)
                 followed.append(begun)
                 seen[begun.track_id] = number
-        return Step(tuple(followed), seen)
+        # Too many: the longest out of sight are given up.
+        followed.sort(key=lambda track: (track.track_id in seen, track.seen_clock), reverse=True)
+        return Step(tuple(followed[: self.max_tracks]), seen)
 
     def begin(self, detection: Detection, capture: Capture) -> Track:
         """A new track."""

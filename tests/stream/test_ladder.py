@@ -216,5 +216,5 @@ def test_a_hot_box_cools_down_and_changes_seldom(demand: float, hottest: float, 
         return 40 + (hottest - 40) * busy
 
     *_, (_, ladder) = run(lambda rung: demand * rung.work, 3590, heat=heat, tau=tau)
-    assert ladder.changes <= 30
+    assert ladder.changes <= 40  # in an hour
     assert heat(min(1.0, demand * ladder.rung.work)) <= 90 or ladder.rung is RUNGS[-1]
