@@ -5,36 +5,29 @@ frame whenever a look is due and a worker is free, and the call itself tells the
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ulid import ULID
 
-from facesvc.api import challenge as challenges
 from facesvc.api import convert
+from facesvc.api.arrivals import Arrival, Arrivals
+from facesvc.api.challenge import Challenges
 from facesvc.api.engines import Engine
-from facesvc.api.question import check_size, parse_question
+from facesvc.api.question import parse_question
 from facesvc.api.service import Service
-from facesvc.errors import FacesvcError, ImageError, InputError
+from facesvc.api.telling import Telling
+from facesvc.errors import ImageError, InputError
 from facesvc.gallery.records import check_id
-from facesvc.stream.challenge import Challenge
-from facesvc.stream.frame_clock import FrameClock
 from facesvc.stream.look import Pace
 from facesvc.stream.mailbox import Delivery, Mailbox
-from facesvc.stream.outbox import Outbox
-from facesvc.stream.policy import Capture, false_positive_identification_rate
+from facesvc.stream.policy import false_positive_identification_rate
 from facesvc.stream.presence import Camera, Direction, Sighting
 from facesvc.stream.session import Session
 from facesvc.stream.shown import Seen
 from facesvc.v1 import recognition_pb2
 
-# A camera's clock may be ahead by so much; more is a clock that nobody set.
-_CLOCK_TOLERANCE = timedelta(minutes=1)
-# A frame that is older than the one before by more was taken after the camera's clock was set back.
-_LATE_FRAME = timedelta(seconds=10)
 # While nobody moves and all are settled, looks are so much rarer.
 _CALM_FACTOR = 2.0
 # The credit for the next frame is given so long before it is due, for the client to take and encode it.
@@ -50,22 +43,6 @@ _DIRECTIONS = {
 }
 
 Requests = AsyncIterator[recognition_pb2.RecognizeRequest]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A frame, and when it came and was taken; ``problem`` says why it cannot be looked at.
-
-    ``time`` and ``clock`` are those of the arrival, by the service's clocks, ``frame_clock`` is that of the capture
-    within the stream.
-    """
-
-    frame: recognition_pb2.Frame
-    time: datetime
-    clock: float
-    capture: Capture
-    frame_clock: float
-    problem: InputError | None
 
 
 class Stream:
@@ -88,13 +65,11 @@ class Stream:
         self._party = service.workers.party(
             self._settings.weights.get(opening.camera_id, 1.0), patient=opening.every_frame
         )
-        self._outbox: Outbox[recognition_pb2.RecognizeResponse] = Outbox(self._settings.max_results_waiting)
-        self._frame_clock = FrameClock()
-        self._last_capture: datetime | None = None
+        self._arrivals = Arrivals(service)
+        self._telling = Telling(self._settings.max_results_waiting)
+        self._challenges = Challenges(self._telling.challenge)
         self._due = 0.0
         self._looking = False
-        self._credits = 0
-        self._challenged: Challenge | None = None
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -117,9 +92,8 @@ class Stream:
             reader = asyncio.create_task(self._read(requests, mailbox))
             looker = asyncio.create_task(self._look_on(mailbox))
             try:
-                async for response in self._outbox.read():
-                    if self._is_worth_sending(response):
-                        yield response
+                async for response in self._telling.messages():
+                    yield response
                 await looker
                 await reader
             finally:
@@ -147,51 +121,23 @@ class Stream:
                 if request.HasField("frame"):
                     self._arrived(request.frame, mailbox)
                 elif request.HasField("challenge"):
-                    self._challenge(request.challenge)
+                    self._challenges.ask(request.challenge, self._session.seen, self._session.clock)
                 else:
                     raise InputError("every message after the opening must be a frame or a challenge", field="frame")
         finally:
             mailbox.close()
 
     def _arrived(self, frame: recognition_pb2.Frame, mailbox: Mailbox[Arrival]) -> None:
-        arrival = self._arrival(frame)
+        arrival = self._arrivals.arrive(frame)
         self._counters.received(frame.frames_skipped)
         if not self._opening.predictions:
             mailbox.put(arrival)
             return
-        self._give_credit()
+        self._telling.credit()
         if arrival.problem is None and (self._looking or arrival.clock < self._due):
             self._answer_from_tracks(arrival)
-        elif (replaced := mailbox.put(arrival)) is not None:
+        elif (replaced := mailbox.put(arrival, counted=False)) is not None:
             self._answer_from_tracks(replaced)
-
-    def _arrival(self, frame: recognition_pb2.Frame) -> Arrival:
-        now, clock = self._service.now(), self._service.clock()
-        problem: InputError | None = None
-        try:
-            capture_time = self._capture_time(frame, now)
-            check_size(self._service, frame.image.data, "image.data")
-        except InputError as error:
-            problem, capture_time = error, now
-            frame.ClearField("image")  # it will never be looked at, and need not be kept while it waits
-        age = max(0.0, (now - capture_time).total_seconds())
-        return Arrival(
-            frame, now, clock, Capture(capture_time, clock - age), self._frame_clock.of(capture_time, clock), problem
-        )
-
-    def _capture_time(self, frame: recognition_pb2.Frame, now: datetime) -> datetime:
-        if not frame.HasField("capture_time"):
-            return now
-        capture_time = convert.time_of(frame.capture_time, "frame.capture_time")
-        if capture_time > now + _CLOCK_TOLERANCE:
-            message = f"this frame says it was taken {capture_time - now} from now: set the camera's clock"
-            raise InputError(message, field="frame.capture_time", reason="FRAME_FROM_THE_FUTURE")
-        late = self._last_capture - capture_time if self._last_capture is not None else timedelta()
-        if timedelta() < late < _LATE_FRAME:
-            message = f"this frame is {late} older than the one before: send frames in order"
-            raise InputError(message, field="frame.capture_time", reason="FRAME_OUT_OF_ORDER")
-        self._last_capture = capture_time
-        return capture_time
 
     async def _look_on(self, mailbox: Mailbox[Arrival]) -> None:
         """Looks at the newest frame, again and again, until there are no more."""
@@ -201,9 +147,9 @@ class Stream:
                 await self._look_once(mailbox)
                 if not self._opening.predictions:
                     await self._wait_until(self._due - _CREDIT_AHEAD_S, mailbox)
-                    self._give_credit()
+                    self._telling.credit()
         finally:
-            self._outbox.close()
+            self._telling.close()
 
     async def _wait_until(self, clock: float, mailbox: Mailbox[Arrival]) -> None:
         """Not where the stream has ended: its last frame is looked at without delay."""
@@ -230,7 +176,7 @@ class Stream:
         else:
             self._counters.processed(self._service.clock() - delivery.item.capture.clock, seen.embedded)
             self._note(seen, delivery.item.time)
-            self._judge_challenge(seen, delivery.item.frame_clock)
+            self._challenges.judge(seen, delivery.item.frame_clock)
         self._tell(result)
 
     def _work(self, delivery: Delivery[Arrival]) -> tuple[Delivery[Arrival], recognition_pb2.FrameResult, Seen | None]:
@@ -258,12 +204,11 @@ class Stream:
             message = f"no worker was free for {self._settings.max_wait_seconds:g} s: this frame says nothing about now"
             raise ImageError(message, field="frame", reason="FRAME_TOO_OLD")
         rung = self._service.regulator.rung
-        challenge = self._challenged
         pace = Pace(
             self._settings.verify_seconds * rung.verify_factor,
             rung.minimum_face_factor,
             _EMBEDDING_BUDGET_S,
-            challenge.track_id if challenge is not None and challenge.running else "",
+            self._challenges.watched,
         )
 
         def look(engine: Engine) -> Seen:
@@ -303,56 +248,8 @@ class Stream:
         result.faces_embedded = seen.embedded
 
     def _tell(self, result: recognition_pb2.FrameResult) -> None:
-        if self._outbox.put(recognition_pb2.RecognizeResponse(result=result)):
+        if self._telling.result(result):
             self._counters.results_lost(1)
-
-    def _give_credit(self) -> None:
-        """One more frame is welcome."""
-        if not self._credits:
-            message = recognition_pb2.RecognizeResponse(credits=recognition_pb2.Credits())
-            self._outbox.put(message, losable=False)
-        self._credits += 1
-
-    def _is_worth_sending(self, response: recognition_pb2.RecognizeResponse) -> bool:
-        """Adds what is known at the last moment, credits and losses; False for credits that were given already."""
-        if response.HasField("result"):
-            response.result.results_dropped = self._outbox.take_lost()
-            if self._credits:
-                response.result.credits.frames = self._credits
-        elif response.HasField("credits"):
-            if not self._credits:
-                return False
-            response.credits.frames = self._credits
-        else:
-            return True
-        self._credits = 0
-        return True
-
-    def _challenge(self, request: recognition_pb2.ChallengeRequest) -> None:
-        """Begins a challenge, or says why not."""
-        try:
-            challenges.check_none_runs(self._challenged)
-            order = challenges.parse(request)
-            sizes = {one.track.track_id: one.face.quality.face_pixels for one in self._session.seen.faces}
-            clock, randomness = self._session.clock, random.SystemRandom()
-            self._challenged = challenges.begin(
-                order, sizes, clock=clock, randomness=randomness, new_id=lambda: str(ULID())
-            )
-            progress = challenges.message(self._challenged.progress(clock))
-        except FacesvcError as error:
-            progress = challenges.refusal(request, error)
-        self._outbox.put(recognition_pb2.RecognizeResponse(challenge=progress), losable=False)
-
-    def _judge_challenge(self, seen: Seen, clock: float) -> None:
-        """Shows a running challenge what a look has seen."""
-        challenge = self._challenged
-        if challenge is None or not challenge.running:
-            return
-        views = [challenges.view_of(one, clock) for one in seen.faces if not one.predicted]
-        own = next((view for view in views if view.track_id == challenge.track_id), None)
-        if progress := challenge.look(own) if own else challenge.wait(clock):
-            message = recognition_pb2.RecognizeResponse(challenge=challenges.message(progress))
-            self._outbox.put(message, losable=False)
 
     def _note(self, seen: Seen, seen_time: datetime) -> None:
         """Tells the observer who is before the camera; what an old frame shows may long be over."""

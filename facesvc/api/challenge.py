@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from google.protobuf import duration_pb2
+from ulid import ULID
 
 from facesvc.api import convert
 from facesvc.errors import FacesvcError, InputError, PreconditionError
 from facesvc.gallery.records import check_id
 from facesvc.stream.challenge import MAX_STEPS, Challenge, Progress, Prompt, State, View, draw_movements
-from facesvc.stream.shown import Followed
+from facesvc.stream.shown import Followed, Seen
 from facesvc.v1 import recognition_pb2
 from facesvc.vision.quality import evenness
 
@@ -68,6 +69,41 @@ def begin(
         message = f"no face of track {order.track_id} is before the camera" if order.track_id else "nobody is there"
         raise PreconditionError(f"{message}: ask again when somebody is", reason="CHALLENGE_NO_FACE")
     return Challenge(new_id(), track_id, draw_movements(order.steps, randomness), order.time_limit_s, clock)
+
+
+class Challenges:
+    """The challenge of a stream, one at a time; how it stands is told by ``tell``."""
+
+    def __init__(self, tell: Callable[[recognition_pb2.ChallengeProgress], None]) -> None:
+        self._tell = tell
+        self._challenge: Challenge | None = None
+
+    @property
+    def watched(self) -> str:
+        """The track whose person every look has to verify; empty while no challenge is running."""
+        return self._challenge.track_id if self._challenge is not None and self._challenge.running else ""
+
+    def ask(self, request: recognition_pb2.ChallengeRequest, seen: Seen, clock: float) -> None:
+        """Begin a challenge for a face of the last look, or tell why not."""
+        try:
+            check_none_runs(self._challenge)
+            order = parse(request)
+            sizes = {one.track.track_id: one.face.quality.face_pixels for one in seen.faces}
+            randomness = random.SystemRandom()
+            self._challenge = begin(order, sizes, clock=clock, randomness=randomness, new_id=lambda: str(ULID()))
+            self._tell(message(self._challenge.progress(clock)))
+        except FacesvcError as error:
+            self._tell(refusal(request, error))
+
+    def judge(self, seen: Seen, clock: float) -> None:
+        """Show a running challenge what a look has seen."""
+        challenge = self._challenge
+        if challenge is None or not challenge.running:
+            return
+        views = [view_of(one, clock) for one in seen.faces if not one.predicted]
+        own = next((view for view in views if view.track_id == challenge.track_id), None)
+        if progress := challenge.look(own) if own else challenge.wait(clock):
+            self._tell(message(progress))
 
 
 def view_of(followed: Followed, clock: float) -> View:

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 
 from facesvc.api import convert
-from facesvc.api.camera import Arrival, Stream
+from facesvc.api.arrivals import Arrival
+from facesvc.api.camera import Stream
 from facesvc.api.question import Look, check_size, parse_question
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import InputError

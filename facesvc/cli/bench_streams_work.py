@@ -73,7 +73,7 @@ def _load(name: str, recording: Recording, meter: Meter) -> Iterator[Row]:
     yield plain(name, "age of answers p50, ms", 1000 * recording.age_s(50, looks=False), "{:.0f}")
     yield plain(name, "age of answers p99, ms", 1000 * recording.age_s(99, looks=False), "{:.0f}")
     yield plain(name, "age of looks p99, ms", 1000 * recording.age_s(99), "{:.0f}")
-    yield at_most(name, "errors", len(recording.errors), 0, "{:.0f}")
+    yield at_most(name, f"errors{_first_error([recording])}", _errors([recording]), 0, "{:.0f}")
 
 
 def _saturation(box: Box, footage: Footage) -> float:
@@ -114,7 +114,16 @@ def _fairly(name: str, recordings: Sequence[Recording]) -> Iterator[Row]:
     worst = max(recordings, key=lambda one: one.age_s(99) / one.period_s)
     yield plain(name, "age of results p99, ms, worst camera", 1000 * worst.age_s(99), "{:.0f}")
     yield at_most(name, "the same in service periods", worst.age_s(99) / worst.period_s, _PERIODS)
-    yield at_most(name, "errors", sum(len(one.errors) for one in recordings), 0, "{:.0f}")
+    yield at_most(name, f"errors{_first_error(recordings)}", _errors(recordings), 0, "{:.0f}")
+
+
+def _errors(recordings: Sequence[Recording]) -> int:
+    return sum(len(one.errors) for one in recordings)
+
+
+def _first_error(recordings: Sequence[Recording]) -> str:
+    """In brackets, for a row that is to be understood."""
+    return next((f" ({one.errors[0]})" for one in recordings if one.errors), "")
 
 
 def _each(count: int, footage: Footage, fps: float, seconds: float) -> list[Camera]:
@@ -134,7 +143,11 @@ def overload(stage: Stage, seconds: float) -> Iterator[Row]:
     footage = stage.few
     with stage.box(stage.cast.only(FEW)) as box:
         note("finding out how much is too much")
-        capacity = _looks(show(box.address, _each(_OVERLOAD_CAMERAS, footage, 2 * _CAMERA_FPS, _PROBE_S)))
+        probe = show(box.address, _each(_OVERLOAD_CAMERAS, footage, 2 * _CAMERA_FPS, _PROBE_S))
+        capacity = _looks(probe)
+        if not capacity:
+            yield at_most("overload", f"errors{_first_error(probe)}", _errors(probe), 0, "{:.0f}")
+            return
         offered = _OVERLOAD * capacity
         note(f"{offered:.0f} frames a second offered, {capacity:.0f} can be looked at, for {seconds:.0f} s")
         meter, resident = box.meter(), list[float]()

@@ -25,12 +25,15 @@ class Mailbox(Generic[T]):
         """Whether no more items will come."""
         self._changed = asyncio.Event()
 
-    def put(self, item: T) -> T | None:
-        """Leave an item; one that was still waiting is dropped, counted and returned. After ``close`` it is ignored."""
+    def put(self, item: T, *, counted: bool = True) -> T | None:
+        """Leave an item; one that was still waiting is dropped, counted and returned. After ``close`` it is ignored.
+
+        Not ``counted`` is for a caller who finds another use for it.
+        """
         if self.closed.is_set():
             return None
         replaced, self._item = self._item, item
-        self._dropped += replaced is not None
+        self._dropped += counted and replaced is not None
         self._changed.set()
         return replaced
 
