@@ -198,7 +198,7 @@ class PolicySettings(_Section):
     extrapolate: bool = False
     """Accept a rate below what was measured for the pack, at a threshold that is a guess, drawn out from the table."""
     liveness_required: bool = False
-    decision_lifetime_seconds: Seconds = 5.0
+    decision_lifetime_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:

@@ -32,6 +32,7 @@ from facesvc.v1 import recognition_pb2
 _CALM_FACTOR = 2.0
 # The credit for the next frame is given so long before it is due, for the client to take and encode it.
 _CREDIT_AHEAD_S = 0.03
+_TOO_OLD = "FRAME_TOO_OLD"
 # A look at a frame begins to embed further faces for so long.
 _EMBEDDING_BUDGET_S = 0.3
 
@@ -66,7 +67,7 @@ class Stream:
             self._settings.weights.get(opening.camera_id, 1.0), patient=opening.every_frame
         )
         self._arrivals = Arrivals(service)
-        self._telling = Telling(self._settings.max_results_waiting)
+        self._telling = Telling(self._settings.max_results_waiting, service.clock)
         self._challenges = Challenges(self._telling.challenge)
         self._due = 0.0
         self._looking = False
@@ -95,7 +96,8 @@ class Stream:
                 async for response in self._telling.messages():
                     yield response
                 await looker
-                await reader
+                if reader.done():  # else the server stops, and waits for no client
+                    await reader
             finally:
                 reader.cancel()
                 looker.cancel()
@@ -121,7 +123,8 @@ class Stream:
                 if request.HasField("frame"):
                     self._arrived(request.frame, mailbox)
                 elif request.HasField("challenge"):
-                    self._challenges.ask(request.challenge, self._session.seen, self._session.clock)
+                    clock = max(self._arrivals.newest_clock, self._session.clock)
+                    self._challenges.ask(request.challenge, self._session.seen, self._session.clock, clock)
                 else:
                     raise InputError("every message after the opening must be a frame or a challenge", field="frame")
         finally:
@@ -134,7 +137,9 @@ class Stream:
             mailbox.put(arrival)
             return
         self._telling.credit()
-        if arrival.problem is None and (self._looking or arrival.clock < self._due):
+        if arrival.problem is not None:
+            self._refuse(arrival)
+        elif self._looking or arrival.clock < self._due:
             self._answer_from_tracks(arrival)
         elif (replaced := mailbox.put(arrival, counted=False)) is not None:
             self._answer_from_tracks(replaced)
@@ -172,7 +177,11 @@ class Stream:
         self._counters.dropped(delivery.dropped)
         self._counters.follows(self._session.tracks, interval)
         if seen is None:
-            self._counters.failed()
+            self._challenges.wait(delivery.item.frame_clock)
+            if result.error.reason == _TOO_OLD:
+                self._counters.dropped(1)
+            else:
+                self._counters.failed()
         else:
             self._counters.processed(self._service.clock() - delivery.item.capture.clock, seen.embedded)
             self._note(seen, delivery.item.time)
@@ -201,8 +210,9 @@ class Stream:
         if arrival.problem is not None:
             raise arrival.problem
         if self._service.clock() - arrival.clock > self._settings.max_wait_seconds:
-            message = f"no worker was free for {self._settings.max_wait_seconds:g} s: this frame says nothing about now"
-            raise ImageError(message, field="frame", reason="FRAME_TOO_OLD")
+            seconds = self._settings.max_wait_seconds
+            message = f"the server had no worker free for {seconds:g} s and dropped this frame: send fewer"
+            raise ImageError(message, reason=_TOO_OLD)
         rung = self._service.regulator.rung
         pace = Pace(
             self._settings.verify_seconds * rung.verify_factor,
@@ -227,6 +237,18 @@ class Stream:
             return factor / settings.idle_looks_per_second
         return factor * (_CALM_FACTOR if self._session.is_calm else 1.0) / settings.looks_per_second
 
+    def _refuse(self, arrival: Arrival) -> None:
+        """Tell at once what is wrong with a frame that need not wait for it."""
+        assert arrival.problem is not None
+        result = recognition_pb2.FrameResult(
+            frame_id=arrival.frame.frame_id,
+            capture_time=convert.timestamp(arrival.capture.time),
+            decision_time=convert.timestamp(self._service.now()),
+            error=convert.item_error(arrival.problem),
+        )
+        self._counters.failed()
+        self._tell(result)
+
     def _answer_from_tracks(self, arrival: Arrival) -> None:
         seen = self._session.predict(arrival.frame_clock)
         result = recognition_pb2.FrameResult(
@@ -234,6 +256,7 @@ class Stream:
             capture_time=convert.timestamp(arrival.capture.time),
             decision_time=convert.timestamp(self._service.now()),
             predicted=True,
+            embedding_contract=self._service.engine.pack.contract_id,
         )
         self._fill(result, seen)
         self._counters.predicted()

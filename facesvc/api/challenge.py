@@ -18,6 +18,8 @@ from facesvc.vision.quality import evenness
 _DEFAULT_STEPS = 3
 _DEFAULT_TIME_LIMIT_S = 15.0
 _MAX_TIME_LIMIT_S = 60.0
+# Who was seen so long ago may be gone.
+_STILL_THERE_S = 1.0
 
 _STATES = {state: recognition_pb2.ChallengeState.Value(f"CHALLENGE_STATE_{state.value}") for state in State}
 _PROMPTS = {prompt: recognition_pb2.ChallengePrompt.Value(f"CHALLENGE_PROMPT_{prompt.value}") for prompt in Prompt}
@@ -83,17 +85,24 @@ class Challenges:
         """The track whose person every look has to verify; empty while no challenge is running."""
         return self._challenge.track_id if self._challenge is not None and self._challenge.running else ""
 
-    def ask(self, request: recognition_pb2.ChallengeRequest, seen: Seen, clock: float) -> None:
-        """Begin a challenge for a face of the last look, or tell why not."""
+    def ask(self, request: recognition_pb2.ChallengeRequest, seen: Seen, seen_clock: float, clock: float) -> None:
+        """Begin a challenge at ``clock`` for a face that was ``seen`` at ``seen_clock``, or tell why not."""
+        self.wait(clock)
         try:
             check_none_runs(self._challenge)
             order = parse(request)
-            sizes = {one.track.track_id: one.face.quality.face_pixels for one in seen.faces}
+            present = seen.faces if clock - seen_clock <= _STILL_THERE_S else ()
+            sizes = {one.track.track_id: one.face.quality.face_pixels for one in present}
             randomness = random.SystemRandom()
             self._challenge = begin(order, sizes, clock=clock, randomness=randomness, new_id=lambda: str(ULID()))
             self._tell(message(self._challenge.progress(clock)))
         except FacesvcError as error:
             self._tell(refusal(request, error))
+
+    def wait(self, clock: float) -> None:
+        """Time has passed without a look."""
+        if self._challenge is not None and (progress := self._challenge.wait(clock)):
+            self._tell(message(progress))
 
     def judge(self, seen: Seen, clock: float) -> None:
         """Show a running challenge what a look has seen."""

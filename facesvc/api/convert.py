@@ -125,14 +125,14 @@ def timings(times: StageTimes, wait_s: float, total_s: float) -> common_pb2.Timi
     return common_pb2.Timings(wait=duration(wait_s), total=duration(total_s), **stages)
 
 
-def candidate(record: Candidate) -> common_pb2.Candidate:
-    """A candidate, with the distance that belongs to the similarity."""
+def candidate(record: Candidate, *, ids: bool = True) -> common_pb2.Candidate:
+    """A candidate, with the distance that belongs to the similarity, and with its ids elsewhere."""
     return common_pb2.Candidate(
         subject_id=record.subject_id,
         display_name=record.display_name,
         similarity=record.similarity,
         distance=distance(record.similarity),
-        external_ids=record.external_ids,
+        external_ids=record.external_ids if ids else None,
         sample_id=record.sample_id,
     )
 
@@ -143,7 +143,7 @@ def decision(record: Decision, max_candidates: int, clock: float) -> common_pb2.
         decision_id=record.decision_id,
         outcome=_OUTCOMES[record.outcome],
         subject=candidate(record.subject) if record.subject else None,
-        candidates=[candidate(one) for one in record.candidates[:max_candidates]],
+        candidates=[candidate(one, ids=False) for one in record.candidates[:max_candidates]],
         threshold=record.policy.threshold,
         false_match_rate=record.policy.false_match_rate,
         policy=record.policy.name,

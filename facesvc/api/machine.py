@@ -58,7 +58,10 @@ class Regulator:
     async def run(self) -> None:
         """Look once a second, until it is cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - the rung stays as it is, and the next second is another try
+                _log.exception("the load could not be looked at")
             await asyncio.sleep(_INTERVAL_S)
 
     async def look(self) -> None:

@@ -110,6 +110,11 @@ class Gallery:
         """
         return self._views.search(contract_id, collection_id, vectors, limit, lambda subject: subject.recognisable(now))
 
+    def recognises(self, collection_id: str, subject_id: str, now: datetime) -> bool:
+        """Whether somebody is known, enabled, and has not taken back their consent."""
+        subject = self._views.subject(collection_id, subject_id)
+        return subject is not None and subject.recognisable(now)
+
     def create_subject(self, subject: Subject, request_id: str = "") -> Subject:
         """As ``Store.create_subject``."""
         with self._changing:

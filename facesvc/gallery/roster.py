@@ -42,6 +42,10 @@ class Roster:
         """Adds a subject, or replaces what was known of it."""
         self._subjects[subject.subject_id] = subject
 
+    def subject(self, subject_id: str) -> Subject | None:
+        """Somebody who is here."""
+        return self._subjects.get(subject_id)
+
     def drop_subject(self, subject_id: str) -> None:
         """Removes a subject and its samples."""
         self._drop([row_id for row_id, owner in self._owners.items() if owner.subject_id == subject_id])

@@ -91,6 +91,12 @@ class Views:
                     return view.search(collection_id, vectors, check_limit(limit), accept)
             raise mismatch(contract_id, self.contract)
 
+    def subject(self, collection_id: str, subject_id: str) -> Subject | None:
+        """Somebody as the current view knows them."""
+        with self._lock:
+            roster = self._current.rosters.get(collection_id)
+            return roster.subject(subject_id) if roster else None
+
     def search_shadow(
         self, contract_id: str, collection_id: str, vectors: Floats, limit: int, accept: Accept
     ) -> list[list[Candidate]]:

@@ -122,7 +122,8 @@ class Attribution:
 
     def _add_to(self, followee: Followee, number: int, view: View) -> None:
         judgement = self._judgement
-        case = followee.case.viewed(
+        case = followee.case.unproven() if followee.track.contested else followee.case
+        case = case.viewed(
             view,
             self._faces.vector(number),
             judgement.liveness(number),
@@ -167,7 +168,7 @@ class Attribution:
             self.followees[begun.track.track_id] = begun
             self.owners[wrong] = begun.track.track_id
         track = resumed(home.track, followee.track.detection, self._moment.clock)
-        self._add_to(Followee(track, home.case, followee.face), number, view)
+        self._add_to(Followee(track, home.case.unproven(), followee.face), number, view)
 
     def _take_from(self, followee: Followee) -> None:
         """Takes a face away from a track: that is where it was before this look, or was never there.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from facesvc.stream.attribution import Attribution, Followee, Judgement
-from facesvc.stream.case import Due, forgotten, same_subject_twice
+from facesvc.stream.case import Due, forgotten, revoked, same_subject_twice
 from facesvc.stream.look_faces import LookFaces
 from facesvc.stream.policy import Capture, Decision, Outcome, View, decide
 from facesvc.stream.recognizer import Question, Recognizer
@@ -102,8 +102,15 @@ class Look:
             factor = self._scene.image.width / before.seen.width
             followees = {name: one.scaled(factor) for name, one in followees.items()}
         if before.contract_id != self._recognizer.contract_id:
-            followees = {name: replace(one, case=forgotten(one.case)) for name, one in followees.items()}
-        return followees
+            return {name: replace(one, case=forgotten(one.case)) for name, one in followees.items()}
+        return {name: self._unless_revoked(one) for name, one in followees.items()}
+
+    def _unless_revoked(self, one: Followee) -> Followee:
+        """Nobody is named a moment longer who was erased or disabled."""
+        named = one.case.decision.subject if one.case.decision else None
+        if named is None or self._recognizer.recognises(self._question.collection_id, named.subject_id):
+            return one
+        return replace(one, case=revoked(one.case))
 
     def _follow(self) -> Step:
         tracks = [followee.track for followee in self._known.values()]
@@ -176,7 +183,7 @@ class Look:
         for place, decision in zip(seen, made, strict=True):
             one = followees[place]
             followees[place] = replace(one, case=one.case.concluded(decision, self._clock))
-        losers = same_subject_twice([followees[place].case for place in seen])
+        losers = same_subject_twice([followees[place].case for place in seen], self._clock)
         self._losers = {followees[seen[loser]].track.track_id for loser in losers}
         self._times.add("search", self._pipeline.clock() - started)
         return followees

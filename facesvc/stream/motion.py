@@ -12,9 +12,9 @@ from facesvc.vision.geometry import Box
 # Detectors place boxes well, so places are nearly believed; a velocity needs several looks.
 _G_PLACE = 0.85
 _G_SIZE = 0.5
-_H = 0.5
+_H = 0.9
 # A face out of sight soon does something else than it did: its velocity falls to 1/e in that time.
-_MEMORY_S = 0.6
+_MEMORY_S = 1.0
 # Two looks at nearly the same time say nothing about velocity.
 _SHORTEST_S = 0.005
 

@@ -18,21 +18,22 @@ class Outbox(Generic[T]):
         self._closed = False
         self._changed = asyncio.Event()
 
-    def put(self, item: T, *, losable: bool = True) -> bool:
-        """Leave an item; whether an older one was lost to make room. After ``close`` it is ignored.
+    def put(self, item: T, *, losable: bool = True) -> T | None:
+        """Leave an item; the older one that was lost to make room, if any. After ``close`` it is ignored.
 
         Whoever puts more than ``limit`` items that may not be lost loses the oldest of these all the same.
         """
         if self._closed:
-            return False
+            return None
         self._items.append((item, losable))
-        full = sum(kept is losable for _, kept in self._items) > self._limit
-        if full:
+        lost = None
+        if sum(kept is losable for _, kept in self._items) > self._limit:
             oldest = next(place for place, (_, kept) in enumerate(self._items) if kept is losable)
+            lost = self._items[oldest][0]
             del self._items[oldest]
             self._lost += losable
         self._changed.set()
-        return full
+        return lost
 
     def close(self) -> None:
         """No more items will come; those that wait are still read."""

@@ -32,6 +32,9 @@ from datetime import datetime, timedelta
 from facesvc.gallery import Candidate
 from facesvc.vision.quality import Quality
 
+# Views of the frame itself, whatever the clocks' last digits say.
+_SAME_MOMENT_S = 1e-3
+
 
 class Outcome(enum.Enum):
     """What was concluded about one face."""
@@ -183,7 +186,7 @@ def _decision(
         decision_time=now.time,
         expire_time=min(taken.time, now.time - age) + policy.lifetime,
         expire_clock=min(taken.clock, now.clock) + policy.lifetime.total_seconds(),
-        frames_looked_at=len(_last(face.views, policy)),
+        frames_looked_at=len(_counted(face.views, policy, capture)),
         frames_agreeing=finding.agreeing,
         settled=finding.settled,
         liveness=face.liveness,
@@ -191,15 +194,17 @@ def _decision(
     )
 
 
-def _last(views: Sequence[View], policy: Policy) -> Sequence[View]:
-    return views[-policy.frames :]
+def _counted(views: Sequence[View], policy: Policy, capture: Capture) -> Sequence[View]:
+    """The last *n* views, as far as they are of about now: not older than so many lives, nor newer than the frame."""
+    oldest = capture.clock - policy.frames * policy.lifetime.total_seconds()
+    return [view for view in views[-policy.frames :] if oldest <= view.capture.clock <= capture.clock + _SAME_MOMENT_S]
 
 
 def _find(face: Evidence, policy: Policy, capture: Capture) -> _Finding:
-    views = _last(face.views, policy)
+    views = _counted(face.views, policy, capture)
     settled = len(views) >= policy.frames
     if not views:
-        return _Finding(Outcome.LOW_QUALITY, settled=policy.frames == 1)
+        return _Finding(Outcome.UNKNOWN if face.views else Outcome.LOW_QUALITY, settled=policy.frames == 1)
     if policy.liveness_required and not _lives(face, policy):
         scored = face.liveness is not None and face.liveness.frames >= policy.matches
         return _Finding(Outcome.SPOOF, len(views), settled=True) if scored else _Finding(Outcome.UNKNOWN)
@@ -266,5 +271,5 @@ def quality_in_words(quality: Quality) -> str:
         "sharpness": "the face is blurred",
         "light": f"the face is too {'dark' if quality.brightness < 0.5 else 'bright'}",
         "pose": f"the head is turned away (yaw {quality.yaw:.0f}, pitch {quality.pitch:.0f} degrees)",
-        "detection": "it is hardly a face",
+        "detection": "the detector is not sure that this is a face",
     }[quality.weakest]

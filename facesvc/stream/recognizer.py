@@ -91,6 +91,10 @@ class Recognizer:
         limit = max(_NEEDED_CANDIDATES, question.max_candidates)
         return self.gallery.search(self.contract_id, question.collection_id, np.stack(vectors), limit, self.now())
 
+    def recognises(self, collection_id: str, subject_id: str) -> bool:
+        """Whether somebody may still be named."""
+        return self.gallery.recognises(collection_id, subject_id, self.now())
+
     def liveness_of(self, pixels: Pixels, detection: Detection, times: StageTimes) -> float | None:
         """How alive a face looks; None where that cannot be told, or no liveness model is loaded."""
         if self.liveness is None:

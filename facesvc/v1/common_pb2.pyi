@@ -375,7 +375,9 @@ class Candidate(_message.Message):
     """The sample that was nearest."""
     @_builtins.property
     def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Ids of the person in other systems, such as graph_user_id, employee_no or card_number."""
+        """Ids of the person in other systems, such as graph_user_id, employee_no or card_number; for the person of a match only,
+        not for other candidates.
+        """
 
     def __init__(
         self,

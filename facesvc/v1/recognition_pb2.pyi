@@ -774,7 +774,9 @@ class StreamOpening(_message.Message):
     frame waits for the next look, and a newer one replaces it.
     """
     every_frame: _builtins.bool
-    """Look at every frame that is sent, at whatever pace: for files, where each frame waits for its result."""
+    """Look at the next frame as soon as the one before is done: for files, whose sender waits for each result before it
+    sends the next frame. Who does not wait loses frames to newer ones here too.
+    """
     @_builtins.property
     def options(self) -> Global___DetectionOptions:
         """What to look for."""
@@ -880,7 +882,9 @@ class RecognizeResponse(_message.Message):
 
     @_builtins.property
     def result(self) -> Global___FrameResult:
-        """For each frame that was looked at, or answered from tracks. Who reads too slowly loses the oldest."""
+        """For each frame that was looked at, or answered from tracks. Who reads too slowly loses the oldest. With predictions
+        the result of a look may come after answers for later frames, which did not wait for it: go by capture_time.
+        """
 
     @_builtins.property
     def credits(self) -> Global___Credits:

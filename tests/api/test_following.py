@@ -15,9 +15,10 @@ from api.test_recognition import enrol
 from api.test_stream import PICTURE, Talk, reached, settle
 
 from facesvc.api.engines import Engines
+from facesvc.api.telling import Telling
 from facesvc.client import CallError
 from facesvc.config import PolicySettings, Settings
-from facesvc.v1 import common_pb2, recognition_pb2
+from facesvc.v1 import common_pb2, enrollment_pb2, recognition_pb2
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -265,7 +266,7 @@ async def test_a_frame_that_waited_too_long_is_told(start: Start, vision: Vision
         await talk.open(every_frame=True)
         await talk.send(1)
         assert (await talk.result()).error.reason == "FRAME_TOO_OLD"
-    assert running.service.statistics.totals().frames_failed == 1
+    assert running.service.statistics.totals().frames_dropped == 1
 
 
 async def test_a_slow_reader_loses_the_oldest_results(start: Start, vision: Vision, settings: Settings) -> None:
@@ -384,3 +385,75 @@ async def test_sightings_reach_the_observer(start: Start, vision: Vision) -> Non
     assert seen.event.seen.track_id == result.faces[0].track.track_id
     assert (arrived.event.arrived.zone, arrived.event.arrived.subject_id) == ("lobby", "jane")
     await watch.aclose()
+
+
+async def test_an_erased_person_is_named_no_more(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane", PICTURE)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open(every_frame=True)
+        (before,) = only_decisions(await results(talk, 1))
+        await running.client.erase_subject("jane")
+        after = only_decisions(await results(talk, 3))
+    assert before.outcome == common_pb2.OUTCOME_MATCH
+    assert not any(decision.HasField("subject") for decision in after)
+
+
+async def test_a_disabled_person_is_named_no_more(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane", PICTURE)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open(every_frame=True)
+        await results(talk, 1)
+        disabled = enrollment_pb2.Subject(subject_id="jane", disabled=True)
+        await running.client.update_subject(disabled, ["disabled"])
+        after = only_decisions(await results(talk, 2))
+    assert not any(decision.HasField("subject") for decision in after)
+
+
+async def test_a_result_that_waited_says_how_long_it_still_holds() -> None:
+    now = 100.0
+    telling = Telling(4, lambda: now)
+    result = recognition_pb2.FrameResult(faces=[recognition_pb2.RecognizedFace()])
+    result.faces[0].decision.valid_for.FromTimedelta(timedelta(seconds=5))
+    telling.result(result)
+    now += 3.5
+    telling.close()
+    (sent,) = [message async for message in telling.messages()]
+    assert sent.result.faces[0].decision.valid_for.ToTimedelta() == timedelta(seconds=1.5)
+
+
+async def test_drops_are_told_also_where_the_result_that_told_them_was_lost() -> None:
+    telling = Telling(1, lambda: 0.0)
+    telling.result(recognition_pb2.FrameResult(frame_id=1, frames_dropped=4))
+    telling.result(recognition_pb2.FrameResult(frame_id=2, frames_dropped=1))
+    telling.close()
+    (sent,) = [message async for message in telling.messages()]
+    assert (sent.result.frame_id, sent.result.frames_dropped, sent.result.results_dropped) == (2, 5, 1)
+
+
+async def test_with_predictions_a_faulty_frame_is_told_at_once(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open(predictions=True)
+        vision.gate.clear()
+        await talk.send(1)
+        await reached(vision)
+        await talk.send(2, bytes((16 << 20) + 1))
+        assert (await talk.result()).error.reason == "IMAGE_TOO_LARGE"
+        vision.gate.set()
+        assert (await talk.result()).frame_id == 1
+
+
+async def test_a_stop_waits_for_no_open_stream(start: Start, vision: Vision, settings: Settings) -> None:
+    running = await start(with_server(settings, shutdown_grace_seconds=600), vision)
+    async with running.channel() as channel:
+        talk = Talk(running, channel)
+        await talk.open(every_frame=True)
+        await results(talk, 1)
+        stopping = asyncio.create_task(running.server.stop())
+        assert await talk.end() == grpc.StatusCode.UNAVAILABLE
+        await asyncio.wait_for(stopping, 30)

@@ -14,16 +14,16 @@ async def everything(outbox: Outbox[int]) -> list[int]:
 
 async def test_items_come_in_order_until_it_is_closed() -> None:
     outbox: Outbox[int] = Outbox(9)
-    assert [outbox.put(item) for item in (1, 2, 3)] == [False] * 3
+    assert [outbox.put(item) for item in (1, 2, 3)] == [None] * 3
     outbox.close()
-    assert not outbox.put(4)
+    assert outbox.put(4) is None
     assert await everything(outbox) == [1, 2, 3]
     assert outbox.take_lost() == 0
 
 
 async def test_the_oldest_is_lost_and_counted_once() -> None:
     outbox: Outbox[int] = Outbox(2)
-    assert [outbox.put(item) for item in (1, 2, 3, 4)] == [False, False, True, True]
+    assert [outbox.put(item) for item in (1, 2, 3, 4)] == [None, None, 1, 2]
     assert [outbox.take_lost(), outbox.take_lost()] == [2, 0]
     outbox.close()
     assert await everything(outbox) == [3, 4]
@@ -34,7 +34,7 @@ async def test_what_may_not_be_lost_is_kept_beside_what_may() -> None:
     outbox.put(1, losable=False)
     for item in (2, 3, 4, 5):
         outbox.put(item)
-    assert not outbox.put(6, losable=False)
+    assert outbox.put(6, losable=False) is None
     outbox.close()
     assert await everything(outbox) == [1, 4, 5, 6]
 
@@ -42,7 +42,7 @@ async def test_what_may_not_be_lost_is_kept_beside_what_may() -> None:
 async def test_even_that_is_bounded_and_its_loss_is_told_to_who_puts_it_only() -> None:
     outbox: Outbox[int] = Outbox(2)
     outbox.put(1)
-    assert [outbox.put(item, losable=False) for item in (2, 3, 4)] == [False, False, True]
+    assert [outbox.put(item, losable=False) for item in (2, 3, 4)] == [None, None, 2]
     assert outbox.take_lost() == 0
     outbox.close()
     assert await everything(outbox) == [1, 3, 4]
@@ -83,7 +83,7 @@ def test_each_item_is_read_or_lost(script: list[int | str], limit: int) -> None:
                 read.append(await anext(reading))
                 waiting -= 1
             elif step != "read":
-                waiting += not outbox.put(put)
+                waiting += outbox.put(put) is None
                 put += 1
         outbox.close()
         return [*read, *[item async for item in reading]], lost + outbox.take_lost(), put

@@ -35,8 +35,11 @@ def face(*seen: View, liveness: LivenessScore | None = None) -> Evidence:
 
 
 def decided(*faces: Evidence, policy: Policy = ONE_OF_ONE, now: Moment | None = None) -> list[Decision]:
+    """Right after the newest view where ``now`` is not given."""
     ids = count()
-    return decide(faces, policy, capture(), now or moment(1), lambda: f"decision-{next(ids)}")
+    newest = max((view.capture.clock - CLOCK0 for face in faces for view in face.views), default=0.0)
+    at = now or moment(newest)
+    return decide(faces, policy, capture(newest), at, lambda: f"decision-{next(ids)}")
 
 
 def of(said: str, policy: Policy, liveness: LivenessScore | None = None) -> Decision:
@@ -158,7 +161,7 @@ def test_a_spoof_is_one_by_all_its_views() -> None:
         ("sharpness", "blurred"),
         ("light", "too dark"),
         ("pose", "yaw 7, pitch -3"),
-        ("detection", "hardly a face"),
+        ("detection", "not sure that this is a face"),
     ],
 )
 def test_without_a_fit_view_the_quality_is_low_and_says_why(weakest: str, words: str) -> None:
