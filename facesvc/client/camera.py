@@ -142,7 +142,8 @@ class CameraLoop(Generic[P]):
                     if self._is_done():
                         return
                 except CallError as error:
-                    if not begun or error.code in _FINAL or self._is_done():
+                    reached = begun or error.reason == "SERVER_STARTING"
+                    if not reached or error.code in _FINAL or self._is_done():
                         raise
                     trouble, pause = str(error), error.retry_delay_s or 0.0
                 except _ClockSetBackError:
@@ -153,7 +154,10 @@ class CameraLoop(Generic[P]):
             self.close()
 
     def challenge(self, request: recognition_pb2.ChallengeRequest) -> None:
-        """Ask somebody to prove that they are there; make it with ``requests.challenge``."""
+        """Ask somebody to prove that they are there; make it with ``requests.challenge``.
+
+        Forgotten where the server is lost before it was sent.
+        """
         with self._changed:
             self._challenges.append(request)
             self._changed.notify_all()
@@ -191,6 +195,8 @@ class CameraLoop(Generic[P]):
         with self._changed:
             self._changed.wait_for(lambda: self._closed, pause)
             self._capture.forget()
+            # Whoever was to be asked has not waited.
+            self._challenges.clear()
 
     def _talk(self) -> Iterator[recognition_pb2.RecognizeResponse]:
         """The answers of one stream."""
