@@ -312,65 +312,6 @@ async def test_a_camera_whose_clock_is_set_back_goes_on(start: Start, vision: Vi
     assert len(tracks) == 1
 
 
-async def challenge(talk: Talk, **fields: Any) -> recognition_pb2.ChallengeProgress:
-    """Ask for a challenge; the first that is told of it."""
-    request = recognition_pb2.ChallengeRequest(**fields)
-    await talk.call.write(recognition_pb2.RecognizeRequest(challenge=request))
-    while True:
-        answer = await talk.call.read()
-        assert answer is not grpc.aio.EOF
-        if answer.HasField("challenge"):
-            return answer.challenge
-
-
-async def test_a_challenge_begins_with_the_face_that_is_there(start: Start, vision: Vision) -> None:
-    running = await start(vision=vision)
-    async with running.channel() as channel:
-        talk = Talk(running, channel)
-        await talk.open(every_frame=True)
-        nobody = await challenge(talk)
-        (result,) = await results(talk, 1)
-        begun = await challenge(talk, steps=2)
-        again = await challenge(talk)
-    assert (nobody.state, nobody.reason) == (recognition_pb2.CHALLENGE_STATE_FAILED, "CHALLENGE_NO_FACE")
-    assert begun.state == recognition_pb2.CHALLENGE_STATE_RUNNING
-    assert (begun.track_id, begun.steps_done, begun.steps_total) == (result.faces[0].track.track_id, 0, 2)
-    assert begun.prompt == recognition_pb2.CHALLENGE_PROMPT_LOOK_STRAIGHT
-    assert (again.state, again.reason) == (recognition_pb2.CHALLENGE_STATE_FAILED, "CHALLENGE_RUNNING")
-
-
-async def test_a_challenge_ends_when_the_face_is_gone(start: Start, vision: Vision) -> None:
-    running = await start(vision=vision)
-    async with running.channel() as channel:
-        talk = Talk(running, channel)
-        await talk.open(every_frame=True)
-        await talk.send(0, capture=T0)
-        await talk.result()
-        await challenge(talk)
-        vision.faces = 0
-        for number, seconds in enumerate((0.5, 1.2, 1.9)):
-            await talk.send(number + 1, capture=T0 + timedelta(seconds=seconds))
-        while True:
-            answer = await talk.call.read()
-            if answer.HasField("challenge"):
-                break
-    assert (answer.challenge.state, answer.challenge.reason) == (
-        recognition_pb2.CHALLENGE_STATE_FAILED,
-        "CHALLENGE_FACE_LOST",
-    )
-
-
-async def test_a_bad_challenge_is_told_and_the_stream_goes_on(start: Start, vision: Vision) -> None:
-    running = await start(vision=vision)
-    async with running.channel() as channel:
-        talk = Talk(running, channel)
-        await talk.open(every_frame=True)
-        refused = await challenge(talk, steps=9)
-        assert refused.state == recognition_pb2.CHALLENGE_STATE_FAILED
-        assert refused.message
-        assert len((await results(talk, 1))[0].faces) == 1
-
-
 async def test_sightings_reach_the_observer(start: Start, vision: Vision) -> None:
     running: Running = await start(vision=vision)
     await enrol(running, "jane", PICTURE)
