@@ -194,11 +194,11 @@ class Look:
 
     def _seen(self, followees: Sequence[Followee]) -> Seen:
         image = self._scene.image
-        hidden = [one.track for one in followees if one.track.seen_clock < self._clock]
+        open_tracks = [one.track for one in followees if one.track.seen_clock < self._clock or one.track.contested]
         faces = [
             self._shown(one)
             for one in followees
-            if one.track.seen_clock == self._clock and not self._may_be_one_of(hidden, one)
+            if one.track.seen_clock == self._clock and not self._may_be_one_of(open_tracks, one)
         ]
         missed = [one for one in followees if 0 < self._clock - one.track.seen_clock <= SHOWN_UNSEEN_S]
         faces += inside([self._shown(one).at(self._clock) for one in missed], image.width, image.height)
@@ -216,11 +216,12 @@ class Look:
     def _shown(self, one: Followee) -> Followed:
         return Followed(one.track, one.face, self._told(one), predicted=False, doubted=one.case.unlike > 0)
 
-    def _may_be_one_of(self, hidden: Sequence[Track], one: Followee) -> bool:
-        """Whether a new face has not been seen well enough yet to tell it from one that is out of sight."""
+    def _may_be_one_of(self, open_tracks: Sequence[Track], one: Followee) -> bool:
+        """Whether a new face has not been seen well enough yet to tell it from one out of sight, or mixed up."""
         if one.case.is_named or self._clock - one.track.start.clock >= _UNTOLD_S:
             return False
-        return any(within_reach(track, one.track.detection, self._clock) for track in hidden)
+        others = [track for track in open_tracks if track.track_id != one.track.track_id]
+        return any(within_reach(track, one.track.detection, self._clock) for track in others)
 
     def _told(self, one: Followee) -> Decision | None:
         """The decision of a track; a name is withheld while it is contested whose face this is, or whose name."""
