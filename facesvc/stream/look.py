@@ -217,8 +217,13 @@ class Look:
         return Followed(one.track, one.face, self._told(one), predicted=False, doubted=one.case.unlike > 0)
 
     def _may_be_one_of(self, open_tracks: Sequence[Track], one: Followee) -> bool:
-        """Whether a new face has not been seen well enough yet to tell it from one out of sight, or mixed up."""
-        if one.case.is_named or self._clock - one.track.start.clock >= _UNTOLD_S:
+        """Whether a face has not been seen well enough to tell it from one out of sight, or mixed up, close by.
+
+        That is so for one that is mixed up itself, and for a new one that bears no name yet.
+        """
+        mixed_up = one.track.contested and bool(one.case.vectors)
+        new = not one.case.is_named and self._clock - one.track.start.clock < _UNTOLD_S
+        if not (mixed_up or new):
             return False
         others = [track for track in open_tracks if track.track_id != one.track.track_id]
         return any(within_reach(track, one.track.detection, self._clock) for track in others)
