@@ -398,3 +398,21 @@ async def test_a_stop_waits_for_no_open_stream(start: Start, vision: Vision, set
         stopping = asyncio.create_task(running.server.stop())
         assert await talk.end() == grpc.StatusCode.UNAVAILABLE
         await asyncio.wait_for(stopping, 30)
+
+
+async def test_what_an_old_frame_shows_is_no_news(start: Start, vision: Vision) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane", PICTURE)
+    watch = running.client.watch_events()
+    await anext(watch)
+    async with running.channel() as channel:
+        late, live = Talk(running, channel), Talk(running, channel)
+        await late.open("late", every_frame=True)
+        await live.open("live", every_frame=True)
+        await late.send(0, capture=T0)
+        (decision,) = only_decisions([await late.result()])
+        await results(live, 1)
+        first = await anext(watch)
+    assert decision.outcome == common_pb2.OUTCOME_MATCH
+    assert first.event.seen.camera_id == "live"
+    await watch.aclose()
