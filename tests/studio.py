@@ -171,10 +171,13 @@ class Camera:
         return (self.vector(self.says.get(name, name))[None],)
 
     def vector(self, name: str) -> Floats:
-        """Nobody is like anybody else; ``ada?`` is like Ada with a cosine of 0.7, ``ada!`` with one of 0.95."""
-        likeness = {"?": 0.7, "!": 0.95}.get(name[-1], 1.0)
+        """Nobody is like anybody else.
+
+        ``ada?`` is like Ada with a cosine of 0.7, ``ada!`` with one of 0.95, ``ada-`` with one that names nobody.
+        """
+        likeness = {"?": 0.7, "!": 0.95, "-": 0.3}.get(name[-1], 1.0)
         vector = np.zeros(len(PEOPLE) + 1, np.float32)
-        vector[PEOPLE.index(name.rstrip("?!"))] = likeness
+        vector[PEOPLE.index(name.rstrip("?!-"))] = likeness
         vector[-1] = np.sqrt(1 - likeness**2)
         return vector
 

@@ -115,10 +115,15 @@ class Attribution:
             self._add_to(followee, number, view)
 
     def _is_verified(self, case: Case, view: View, vector: Floats) -> bool:
+        """Whether a view is of the face that the case is about: like its last views, and like the person it names.
+
+        Either alone is not enough below the threshold of a name: half hidden by the same head, two faces are alike.
+        """
         policy = self._judgement.policy
-        named = bool(named_by(view, policy)) and case.speaks_for(view)
+        if case.is_named and not case.speaks_for(view):
+            return False
         like = case.likeness(vector)
-        return named or (like is not None and like >= policy.threshold)
+        return bool(named_by(view, policy)) or (like is not None and like >= policy.threshold)
 
     def _add_to(self, followee: Followee, number: int, view: View) -> None:
         judgement = self._judgement
@@ -139,16 +144,16 @@ class Attribution:
     def _home_of(self, followee: Followee, view: View, vector: Floats) -> Followee | None:
         """Whose the face is, if it is not its track's: somebody out of sight, or whose track is contested itself."""
         policy = self._judgement.policy
-        best, home = policy.threshold, None
+        best, home = max(policy.threshold, followee.case.likeness(vector) or 0.0), None
         for other in self.followees.values():
             is_open = other.track.seen_clock < self._moment.clock or other.track.contested
             if other is followee or not is_open or not self._reaches(other, followee):
                 continue
             like = other.case.likeness(vector)
-            if like is None:
+            if like is None or (other.case.is_named and not other.case.speaks_for(view)):
                 continue
-            if named_by(view, policy) and other.case.is_named and other.case.speaks_for(view):
-                like = max(like, policy.threshold)
+            if other.case.is_named and named_by(view, policy):
+                return other
             if like >= best:
                 best, home = like, other
         return home

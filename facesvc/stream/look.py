@@ -200,7 +200,12 @@ class Look:
             for one in followees
             if one.track.seen_clock == self._clock and not self._may_be_one_of(open_tracks, one)
         ]
-        missed = [one for one in followees if 0 < self._clock - one.track.seen_clock <= SHOWN_UNSEEN_S]
+        shown_before = {followed.track.track_id for followed in self._before.seen.faces}
+        missed = [
+            one
+            for one in followees
+            if 0 < self._clock - one.track.seen_clock <= SHOWN_UNSEEN_S and one.track.track_id in shown_before
+        ]
         faces += inside([self._shown(one).at(self._clock) for one in missed], image.width, image.height)
         faces.sort(key=lambda followed: followed.face.detection.box.area, reverse=True)
         return Seen(
@@ -222,7 +227,7 @@ class Look:
         That is so for one that is mixed up itself, and for a new one that bears no name yet.
         """
         mixed_up = one.track.contested and bool(one.case.vectors)
-        new = not one.case.is_named and self._clock - one.track.start.clock < _UNTOLD_S
+        new = not one.case.is_named and self._clock - one.track.since_clock < _UNTOLD_S
         if not (mixed_up or new):
             return False
         others = [track for track in open_tracks if track.track_id != one.track.track_id]

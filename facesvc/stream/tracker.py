@@ -45,7 +45,8 @@ Likeness = Callable[[str, int], float | None]
 class Track:
     """A face that is followed. ``detection`` is the last one, in pixels of the full picture, at ``seen_clock``.
 
-    ``contested`` says that the last detection may be somebody else's: it has to be verified.
+    ``contested`` says that the last detection may be somebody else's: it has to be verified. ``since_clock`` is when
+    it began, was contested, or was found again elsewhere: from there on the place alone says whose face it is.
     """
 
     track_id: str
@@ -53,6 +54,7 @@ class Track:
     motion: Motion
     detection: Detection
     seen_clock: float
+    since_clock: float
     contested: bool = False
 
     def scaled(self, factor: float) -> "Track":
@@ -117,7 +119,7 @@ class Tracker:
     def begin(self, detection: Detection, capture: Capture) -> Track:
         """A new track."""
         motion = Motion(detection.box, 0.0, 0.0, capture.clock)
-        return Track(self.new_id(), capture, motion, detection, capture.clock)
+        return Track(self.new_id(), capture, motion, detection, capture.clock, capture.clock)
 
     def _by_place(
         self,
@@ -177,12 +179,14 @@ class Tracker:
 
 
 def _seen(track: Track, detection: Detection, clock: float, *, contested: bool) -> Track:
+    contested = contested or track.contested
     return replace(
         track,
         motion=track.motion.seen(detection.box, clock),
         detection=detection,
         seen_clock=clock,
-        contested=contested or track.contested,
+        since_clock=clock if contested else track.since_clock,
+        contested=contested,
     )
 
 
@@ -212,7 +216,12 @@ def _grown(boxes: Sequence[Box], unseen: Sequence[float]) -> Floats:
 def resumed(track: Track, detection: Detection, clock: float) -> Track:
     """A track out of sight whose face was known again, wherever that is."""
     return replace(
-        track, motion=Motion(detection.box, 0.0, 0.0, clock), detection=detection, seen_clock=clock, contested=False
+        track,
+        motion=Motion(detection.box, 0.0, 0.0, clock),
+        detection=detection,
+        seen_clock=clock,
+        since_clock=clock,
+        contested=False,
     )
 
 
