@@ -38,9 +38,9 @@ buf:
 
 lock: ## renew both lock files (needs uv); they name no index
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --extra plot --group headless pyproject.toml -o requirements.lock
+	  --extra plot --extra postgres --group headless pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --extra plot --group headless --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	  --extra plot --extra postgres --group headless --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 # The stamps say which lock a virtual environment was made from.
 $(VENV)/bin/python:

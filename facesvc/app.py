@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -11,17 +12,26 @@ import structlog
 from ulid import ULID
 
 from facesvc.api.engines import Engine, Engines
+from facesvc.api.follower import Follower
 from facesvc.api.machine import Regulator
 from facesvc.api.observer import Observer
 from facesvc.api.policies import Policies
 from facesvc.api.server import Server
 from facesvc.api.service import Register, Service
 from facesvc.api.workers import Workers
+from facesvc.backup import Backups, Shelf, keys_at_hand
 from facesvc.config import Settings
+from facesvc.database import Database
+from facesvc.database.exchange import Exchange
+from facesvc.database.opening import open_database
 from facesvc.engine import Models, image_limits, library, load, load_liveness, load_models, warm_up
+from facesvc.errors import DependencyError
+from facesvc.events.audit import AuditLog
 from facesvc.events.journal import Journal
 from facesvc.gallery import EmbeddingContract, Gallery
-from facesvc.gallery.crypto import Vault
+from facesvc.gallery.keyring import KeySource
+from facesvc.gallery.masterkey import sources
+from facesvc.gallery.rotation import Rotation
 from facesvc.models.runtime import runtime_version
 from facesvc.stream.ladder import Ladder
 from facesvc.stream.news import Reporter
@@ -40,13 +50,21 @@ def now() -> datetime:
 def load_service(settings: Settings) -> Service:
     """Models, gallery and all that answers calls. Blocks for about a second; belongs in a thread."""
     models = load_models(settings)
+    database = open_database(settings.store.url or settings.gallery.path)
+    try:
+        return _service_over(database, models, settings)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _service_over(database: Database, models: Models, settings: Settings) -> Service:
     pack = models.pack
-    vault = Vault(settings.gallery.key_path)
+    keys = sources(settings.gallery)
     contract = EmbeddingContract(pack.contract_id, pack.dimension)
-    gallery = Gallery.open(settings.gallery.path, contract, now(), vault)
-    if settings.enrollment.keep_crops:
-        vault.prepare()
-    journal = Journal.open(settings.events_path, now())
+    gallery = Gallery.open(database, contract, now(), keys, settings.gallery.view_path)
+    journal = Journal(database, gallery.keyring, now(), settings.store.box_id)
+    backups = _backups(database, settings, keys)
     limits = settings.limits
     workers = Workers(models.concurrency.workers, limits.max_waiting_calls)
     return Service(
@@ -64,6 +82,9 @@ def load_service(settings: Settings) -> Service:
         regulator=Regulator(Ladder(settings.streams.hottest_celsius), workers, now, time.perf_counter),
         statistics=Statistics(),
         journal=journal,
+        audit=AuditLog(database, gallery.keyring, now),
+        backups=backups,
+        rotation=Rotation(database, gallery.keyring, settings.gallery, backups.shelf if backups else None),
         observer=_observer(settings, journal),
         streams=Register("streams", limits.max_streams),
         enrollments=Register("enrollments", limits.max_enrollments),
@@ -73,6 +94,15 @@ def load_service(settings: Settings) -> Service:
         clock=time.perf_counter,
         open_policies=Counter(),
     )
+
+
+def _backups(database: Database, settings: Settings, keys: Sequence[KeySource]) -> Backups | None:
+    """What makes backups, where the settings name a folder for them; the gallery has its key by now."""
+    if settings.backup.folder is None:
+        return None
+    backups = Backups(database, Shelf(settings.backup.folder, keys_at_hand(keys)), settings.backup.keep)
+    backups.open()
+    return backups
 
 
 def _observer(settings: Settings, journal: Journal) -> Observer:
@@ -108,6 +138,14 @@ def _engine(models: Models, settings: Settings, gallery: Gallery) -> Engine:
     )
 
 
+def _discard_former(settings: Settings) -> None:
+    """The gallery from before a restore goes once the new one answers calls: no erasure from then on would reach it."""
+    try:
+        Exchange(settings.gallery.path).discard_former()
+    except DependencyError as error:
+        _log.error("the gallery from before the restore is still there", problem=error.message)
+
+
 class App:
     """The running server: ``async with App(settings) as app: …``; inside, calls are answered on ``app.port``."""
 
@@ -115,6 +153,7 @@ class App:
         self._settings = settings
         self._server = Server(settings)
         self._service: Service | None = None
+        self._follower: Follower | None = None
         self.port = 0
 
     @property
@@ -139,7 +178,14 @@ class App:
         except BaseException:
             await self._server.stop()
             raise
+        try:
+            await self._follow(self._service)
+        except BaseException:
+            await self._server.stop()
+            await asyncio.to_thread(self._service.gallery.close)
+            raise
         await self._server.open(self._service)
+        await asyncio.to_thread(_discard_former, self._settings)
         engine = self._service.engine
         _log.info(
             "serving",
@@ -153,13 +199,29 @@ class App:
         )
         return self
 
+    async def _follow(self, service: Service) -> None:
+        """Keeps up with the other boxes, where the gallery is shared."""
+        if not service.gallery.shared:
+            return
+        store, loop = self._settings.store, asyncio.get_running_loop()
+
+        def forget(collection_id: str, subject_id: str) -> None:
+            loop.call_soon_threadsafe(service.observer.forget, collection_id, subject_id)
+
+        self._follower = Follower(service.gallery, store.box_id, store.poll_seconds, now, forget)
+        await asyncio.to_thread(self._follower.start)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Turn calls away, finish what runs, close the gallery."""
         await self._server.stop()
+        if self._follower is not None:
+            await asyncio.to_thread(self._follower.stop)
         if self._service is not None:
             await asyncio.to_thread(self._service.workers.close)
+            if self._service.backups is not None:
+                await asyncio.to_thread(self._service.backups.close)
+            await asyncio.to_thread(self._service.gallery.save_view)
             await asyncio.to_thread(self._service.gallery.close)
-            await asyncio.to_thread(self._service.journal.close)
         _log.info("stopped")

@@ -4,13 +4,14 @@ A setting ``a.b`` is ``b`` in the table ``[a]`` of the file, or ``FACESVC_A__B``
 carry their unit. A bad value fails at the start, by name.
 """
 
+import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from facesvc.errors import ConfigError
@@ -103,17 +104,50 @@ class ModelSettings(_Section):
     it was published."""
 
 
+class StoreSettings(_Section):
+    """``[store]``: one gallery for several boxes."""
+
+    url: str = ""
+    """``postgresql://user:password@host/name``; empty: the file that ``[gallery]`` names, for this box alone."""
+    box_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$")] = socket.gethostname()
+    """What this box is called among those that share the gallery; each needs another name."""
+    poll_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    """So often a box asks for changes, where it was not told of them."""
+    confirm_seconds: Seconds = 10.0
+    """An erasure waits so long until every box that shares the gallery has said that it forgot the person."""
+
+
 class GallerySettings(_Section):
     """``[gallery]``: where the enrolled people are kept."""
 
     path: Path = Path(platformdirs.user_data_dir("facesvc")) / "gallery.db"
     key_file: Path | None = None
-    """The key that seals kept crops; none: ``gallery.key`` beside the gallery. It is made where crops are kept."""
+    """The master key, which whoever steals the gallery must not have; none: ``gallery.key`` beside it. A new gallery
+    makes it."""
+    key: str = ""
+    """Where the master key comes from instead: ``file:PATH``, ``credential:NAME`` (of systemd), ``env:NAME``, or
+    ``command:/PATH ARGUMENTS``, which prints it; in base64 or hexadecimal digits. Empty: the file."""
+    previous_key: str = ""
+    """Where the master key before this one comes from, of the same forms, while it is exchanged; else empty."""
 
     @property
     def key_path(self) -> Path:
         """Where the key lies."""
         return self.key_file or self.path.with_name("gallery.key")
+
+    @property
+    def view_path(self) -> Path:
+        """Where a large gallery is kept as searches see it, so that the next start is quick. It may be deleted."""
+        return self.path.with_name(self.path.name + "-view")
+
+
+class BackupSettings(_Section):
+    """``[backup]``: where backups are kept."""
+
+    folder: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """Best on another disk; empty: no backups are made."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 14
+    """So many; an older one is removed when a new one was made and read back."""
 
 
 class EnrollmentSettings(_Section):
@@ -164,12 +198,24 @@ class PresenceSettings(_Section):
 class EventSettings(_Section):
     """``[events]``: what happened, and for how long it is kept."""
 
-    path: Path | None = None
-    """The file of the events; none: ``events.db`` beside the gallery."""
-    retention_days: Annotated[float, Field(gt=0, le=3660)] = 90.0
+    retention_days: Annotated[float, Field(gt=0, le=3660)] = 30.0
     """What is older is forgotten; attendance reaches no further back either."""
     repeat_after_seconds: Seconds = 10.0
     """Somebody who was out of a camera's view for so long is seen anew."""
+
+
+class AuditSettings(_Section):
+    """``[audit]``: the log of who did what with people's data."""
+
+    retention_days: Annotated[float, Field(gt=0, le=36600)] = 1095.0
+    """Entries that are older are dropped; the rest of the log can still be verified."""
+
+
+class ConsentSettings(_Section):
+    """``[consent]``: what becomes of people whose consent has run out; from that moment on they are not matched."""
+
+    grace_days: Annotated[float, Field(ge=0, le=3660)] = 30.0
+    """So long afterwards they are erased, unless the consent was renewed."""
 
 
 class LivenessSettings(_Section):
@@ -232,18 +278,17 @@ class Settings(BaseSettings):
     detection: DetectionSettings = DetectionSettings()
     limits: LimitSettings = LimitSettings()
     models: ModelSettings = ModelSettings()
+    store: StoreSettings = StoreSettings()
     gallery: GallerySettings = GallerySettings()
+    backup: BackupSettings = BackupSettings()
     enrollment: EnrollmentSettings = EnrollmentSettings()
     streams: StreamSettings = StreamSettings()
     presence: PresenceSettings = PresenceSettings()
     events: EventSettings = EventSettings()
+    audit: AuditSettings = AuditSettings()
+    consent: ConsentSettings = ConsentSettings()
     liveness: LivenessSettings = LivenessSettings()
     policies: dict[str, PolicySettings] = Field(default_factory=dict)
-
-    @property
-    def events_path(self) -> Path:
-        """Where the events are kept."""
-        return self.events.path or self.gallery.path.with_name("events.db")
 
     @classmethod
     def settings_customise_sources(

@@ -9,11 +9,16 @@ import pytest
 
 from facesvc.models import default_pack
 
+pytest_plugins = ["databases"]  # the fixtures of databases.py, for every room
+
+# What tells the tests where something is.
+_OURS = {"FACESVC_SHARED", "FACESVC_TEST_POSTGRES_URL"}
+
 # How long an example takes says nothing on a machine that others share.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 # Tests state their settings; those of the machine they run on are not asked.
-for name in [name for name in os.environ if name.startswith("FACESVC_") and name != "FACESVC_SHARED"]:
+for name in [name for name in os.environ if name.startswith("FACESVC_") and name not in _OURS]:
     del os.environ[name]
 # Tables are as wide as their text, also where no terminal says how wide it is.
 os.environ["COLUMNS"] = "200"

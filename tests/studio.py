@@ -13,9 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from evidence import CLOCK0, POLICY, T0
+from galleries import open_gallery
 from ulid import ULID
 
-from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery import EmbeddingContract, Sample, Subject
 from facesvc.stream.look import Pace
 from facesvc.stream.policy import Capture, Policy
 from facesvc.stream.recognizer import LivenessScorer, Question, Recognizer
@@ -81,7 +82,7 @@ class Shown:
 
 def recognizer_over(camera: "Camera", path: Path, contract: str = "painted/1") -> Recognizer:
     """A recognizer with the camera's networks and a gallery of its own, of those who are enrolled."""
-    gallery = Gallery.open(path, EmbeddingContract(contract, len(PEOPLE) + 1), T0)
+    gallery = open_gallery(path, EmbeddingContract(contract, len(PEOPLE) + 1), T0)
     for name in ENROLLED:
         gallery.create_subject(
             Subject(collection_id="office", subject_id=name, display_name=name.title(), create_time=T0, update_time=T0)

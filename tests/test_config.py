@@ -24,6 +24,18 @@ def test_the_defaults_are_two_policies_and_loopback() -> None:
     assert settings.models.mode == "auto"
 
 
+def test_the_defaults_keep_what_a_data_protection_officer_would_keep() -> None:
+    settings = load()
+    assert (settings.events.retention_days, settings.consent.grace_days) == (30, 30)
+    assert settings.audit.retention_days == 3 * 365
+    assert not settings.enrollment.keep_crops
+
+
+def test_the_example_shows_the_defaults() -> None:
+    example = load(Path(__file__).resolve().parent.parent / "deploy" / "facesvc.toml")
+    assert example == load()
+
+
 def test_the_file_overrides_the_defaults_and_the_environment_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +80,10 @@ def test_providers_are_auto_or_a_list_also_in_the_environment(
         ("[models]\nproviders = 'CUDA'\n", "models.providers"),
         ("[models]\nproviders = []\n", "models.providers"),
         ("[models]\nmode = 'fast'\n", "models.mode"),
+        ("[events]\npath = 'events.db'\n", "events.path"),
+        ("[events]\nretention_days = 0\n", "events.retention_days"),
+        ("[audit]\nretention_days = 0\n", "audit.retention_days"),
+        ("[consent]\ngrace_days = -1\n", "consent.grace_days"),
         ("policies = 3\n", "policies"),
         ("nonsense = 1\n", "nonsense"),
     ],

@@ -9,4 +9,8 @@ is told, ``challenge`` what somebody before it may be asked to do. ``question`` 
 
 ``observer`` makes presence and events of what the cameras saw: ``happened`` are the records that are kept of it, and
 ``backlog`` is what waits for the disk.
+
+What is done with people's data goes through ``audit``, the log of who did it. ``erasure`` forgets somebody everywhere,
+``export`` gives everything about one person, ``consent`` erases those whose consent has run out, and ``upkeep`` is when
+the server does that by itself.
 """

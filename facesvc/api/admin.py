@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from facesvc import __version__
-from facesvc.api import convert, migration
+from facesvc.api import audit, backups, convert, keys, migration
+from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, NotFoundError, PreconditionError
 from facesvc.models.liveness_packs import LivenessPack
@@ -41,7 +42,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.LoadModelResponse:
         """Change to a pack that needs no migration."""
         service = self._lobby.service
-        await migration.load_model(service, request.name)
+        await migration.load_model(service, request.name, actor_of(context))
         return admin_pb2.LoadModelResponse(model_pack=await asyncio.to_thread(_pack, service, service.engine.pack))
 
     async def MigrateGallery(  # noqa: N802 - gRPC's name
@@ -49,7 +50,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> AsyncIterator[admin_pb2.MigrateGalleryResponse]:
         """Embed everybody again and change to a pack."""
         service = self._lobby.service
-        async with aclosing(migration.migrate(service, request)) as responses:
+        async with aclosing(migration.migrate(service, request, actor_of(context))) as responses:
             async for response in responses:
                 if response.stage == admin_pb2.MIGRATION_STAGE_SWITCHED:
                     response.model_pack.CopyFrom(await asyncio.to_thread(_pack, service, service.engine.pack))
@@ -60,6 +61,36 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.GetStatisticsResponse:
         """What was done, and how hard the box works."""
         return _statistics(self._lobby.service)
+
+    async def CreateBackup(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.CreateBackupRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.CreateBackupResponse:
+        """Write a backup."""
+        return await backups.create(self._lobby.service, actor_of(context))
+
+    async def ListBackups(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.ListBackupsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.ListBackupsResponse:
+        """The backups."""
+        return await backups.list_backups(self._lobby.service, request)
+
+    async def RotateKey(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.RotateKeyRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.RotateKeyResponse:
+        """Put all keys under a new master key."""
+        return await keys.rotate(self._lobby.service, actor_of(context))
+
+    async def ListAudit(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.ListAuditRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.ListAuditResponse:
+        """Who did what with people's data."""
+        return await audit.list_entries(self._lobby.service, request)
+
+    async def VerifyAudit(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.VerifyAuditRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.VerifyAuditResponse:
+        """Whether the log of it is as it was written."""
+        return await audit.verify(self._lobby.service)
 
 
 def _info(service: Service) -> admin_pb2.GetServerInfoResponse:

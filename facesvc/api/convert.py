@@ -1,13 +1,13 @@
 """Records to messages and back. Times are timezone-aware UTC on our side."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from facesvc.errors import FacesvcError, InputError
-from facesvc.gallery import Candidate, Consent, ErasureReceipt, Sample, Subject
+from facesvc.gallery import Candidate, Consent, ErasureReceipt, Sample, Subject, SubjectFilter
 from facesvc.stream.policy import Decision, Outcome
 from facesvc.stream.recognizer import Answer
 from facesvc.stream.shown import Seen
@@ -18,6 +18,7 @@ from facesvc.vision.pipeline import Analysis, Face, StageTimes
 from facesvc.vision.quality import PARTS, Quality
 
 DEFAULT_COLLECTION = "default"
+MAX_FILTERS = 8
 # gRPC carries a status in headers, of which all together may have 8 KB; there a letter beyond ASCII takes up to twelve.
 _MAX_MESSAGE = 1000
 _MAX_MESSAGE_BEYOND_ASCII = 160
@@ -262,6 +263,13 @@ def samples(records: Iterable[Sample]) -> list[enrollment_pb2.Sample]:
     return [sample(record) for record in records]
 
 
+def filters_of(filters: Sequence[common_pb2.SubjectFilter]) -> tuple[SubjectFilter, ...]:
+    """Whom a request is about. Raises ``InputError``."""
+    if len(filters) > MAX_FILTERS:
+        raise InputError(f"there are {len(filters)} filters, at most {MAX_FILTERS} are allowed", field="filters")
+    return tuple(SubjectFilter(one.key, tuple(one.values)) for one in filters)
+
+
 def receipt(record: ErasureReceipt) -> enrollment_pb2.ErasureReceipt:
     """The proof of an erasure."""
     return enrollment_pb2.ErasureReceipt(
@@ -270,4 +278,12 @@ def receipt(record: ErasureReceipt) -> enrollment_pb2.ErasureReceipt:
         subject_id=record.subject_id,
         sample_ids=record.sample_ids,
         erase_time=timestamp(record.erase_time),
+        event_count=record.event_count,
+        crop_count=record.crop_count,
+        backup_names=record.backup_names,
+        unreached_backups=record.unreached_backups,
+        box_ids=record.box_ids,
+        document=record.document,
+        signature=record.signature,
+        public_key=record.public_key,
     )

@@ -41,7 +41,7 @@ def contract_of(engine: Engine) -> EmbeddingContract:
     return EmbeddingContract(engine.pack.contract_id, engine.pack.dimension)
 
 
-async def load_model(service: Service, name: str) -> None:
+async def load_model(service: Service, name: str, actor: str) -> None:
     """Changes to a pack under whose contract everybody has a vector already.
 
     Raises ``PreconditionError`` (``MIGRATION_REQUIRED``, ``POLICY_UNAVAILABLE``), ``NotFoundError``, ``WeightsError``.
@@ -49,15 +49,16 @@ async def load_model(service: Service, name: str) -> None:
     with Background() as background:
         engine = await _loaded(service, name, background)
     contract_id = engine.pack.contract_id
+    note = partial(service.audit.note, "LoadModel", detail=f"pack {name}", actor=actor)
     if contract_id == service.engine.pack.contract_id:
-        await _switch(service, engine, partial(_check_unchanged, service, contract_id))
+        await _switch(service, engine, partial(_check_unchanged, service, contract_id), note)
         return
     have, total = await asyncio.to_thread(service.gallery.has_vectors_for, contract_id)
     if have < total:
         raise _migration_required(name, total - have)
     async with _begun(service, engine) as migration:
         try:
-            await _switch(service, engine, partial(migration.switch, service.now(), allow_missing=False))
+            await _switch(service, engine, partial(migration.switch, service.now(), allow_missing=False), note)
         except PreconditionError as error:
             if error.reason in ("MIGRATION_INCOMPLETE", "CROPS_MISSING"):  # somebody was enrolled meanwhile
                 raise _migration_required(name, 1) from error
@@ -77,7 +78,9 @@ def _migration_required(name: str, lacking: int) -> PreconditionError:
     )
 
 
-async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) -> AsyncGenerator[Response, None]:
+async def migrate(
+    service: Service, request: admin_pb2.MigrateGalleryRequest, actor: str
+) -> AsyncGenerator[Response, None]:
     """The progress of a migration; when it ends the new models are at work. Raises as the proto says."""
     if bool(request.name) == request.rollback:
         raise InputError("name the pack to change to, or ask for a rollback: one of both", field="name")
@@ -86,7 +89,7 @@ async def migrate(service: Service, request: admin_pb2.MigrateGalleryRequest) ->
     with Background() as background:
         engine = await _loaded(service, name, background)
         async with _begun(service, engine) as migration:
-            run = _Run(service, engine, migration, background, skip_missing=request.skip_missing)
+            run = _Run(service, engine, migration, background, actor, skip_missing=request.skip_missing)
             async with aclosing(run.responses()) as responses:
                 async for response in responses:
                     yield response
@@ -142,16 +145,27 @@ def _previous(service: Service) -> str:
     raise NotFoundError(f"no pack with the contract {contract.contract_id} is here: add it again", field="name")
 
 
-async def _switch(service: Service, engine: Engine, commit: Callable[[], None]) -> None:
-    """From the next frame on ``engine`` is at work; ``commit`` changes the gallery. Done as a whole or not at all."""
-    await asyncio.shield(asyncio.ensure_future(_change(service, engine, commit)))
+async def _switch(service: Service, engine: Engine, commit: Callable[[], None], note: Callable[[], object]) -> None:
+    """From the next frame on ``engine`` is at work; ``commit`` changes the gallery. Done as a whole or not at all.
+
+    ``note`` writes it into the audit log.
+    """
+    await asyncio.shield(asyncio.ensure_future(_change(service, engine, commit, note)))
 
 
-async def _change(service: Service, engine: Engine, commit: Callable[[], None]) -> None:
+async def _change(service: Service, engine: Engine, commit: Callable[[], None], note: Callable[[], object]) -> None:
     async with service.engines.changing:
         _check_policies(service, engine)  # streams may have been opened since
         before = await asyncio.to_thread(_commit, service, engine, commit)
     _log.info("models changed", pack=engine.pack.name, contract=engine.pack.contract_id, licences=engine.pack.licences)
+    try:
+        await asyncio.to_thread(note)
+    finally:
+        await _let_go(service, before, engine)
+
+
+async def _let_go(service: Service, before: Engine, engine: Engine) -> None:
+    """Retires what was at work before ``engine``."""
     # A frame that began under the old models is searched among the old vectors; then they may go.
     unused = await asyncio.to_thread(service.engines.wait_unused, before, _LONGEST_JOB_S)
     if unused and before.pack.contract_id != engine.pack.contract_id:
@@ -190,12 +204,20 @@ class _Run:
     """One migration to the pack of ``engine``."""
 
     def __init__(
-        self, service: Service, engine: Engine, migration: Migration, background: Background, *, skip_missing: bool
+        self,
+        service: Service,
+        engine: Engine,
+        migration: Migration,
+        background: Background,
+        actor: str,
+        *,
+        skip_missing: bool,
     ) -> None:
         self._service = service
         self._engine = engine
         self._migration = migration
         self._background = background
+        self._actor = actor
         self._skip_missing = skip_missing
 
     async def responses(self) -> AsyncGenerator[Response, None]:
@@ -296,8 +318,10 @@ class _Run:
     async def _switched(self) -> bool:
         """Whether the new models are at work; False where somebody was enrolled meanwhile and has to be embedded."""
         try:
-            commit = partial(self._migration.switch, self._service.now(), allow_missing=self._skip_missing)
-            await _switch(self._service, self._engine, commit)
+            service, detail = self._service, f"pack {self._engine.pack.name}"
+            commit = partial(self._migration.switch, service.now(), allow_missing=self._skip_missing)
+            note = partial(service.audit.note, "MigrateGallery", detail=detail, actor=self._actor)
+            await _switch(service, self._engine, commit, note)
         except PreconditionError as error:
             if error.reason != "MIGRATION_INCOMPLETE":
                 raise

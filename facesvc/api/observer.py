@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -83,7 +83,7 @@ class Observer:
         stays = await self.read(self._journal.open_stays)
         now, clock = self._now(), self._clock()
         self._presences.restore(happened.presence_of(stay, now, clock) for stay in stays)
-        self._tasks = [asyncio.create_task(work()) for work in (self._write, self._tick, self._retain)]
+        self._tasks = [asyncio.create_task(work()) for work in (self._write, self._tick, self._retain, self._listen)]
         for task in self._tasks:
             task.add_done_callback(_report)
 
@@ -155,21 +155,32 @@ class Observer:
                 await news.wait()
 
     @asynccontextmanager
-    async def erasing(self, collection_id: str, subject_id: str) -> AsyncIterator[None]:
+    async def erasing(self, collection_id: str, subject_id: str) -> AsyncIterator[int]:
         """Around the erasure of somebody from the gallery: first the events forget them, and learn nothing more.
 
-        In this order, because a caller whose server dies half-way can come again. Raises ``DependencyError``.
+        In this order, because a caller whose server dies half-way can come again. Gives how many events were removed.
+        Raises ``DependencyError``.
         """
         key = (collection_id, subject_id)
         self._erased[key] = float("inf")
         try:
-            self._presences.forget(*key)
-            self._reporter.forget(*key)
-            self._backlog.forget(*key)
-            await _run(self._writing, partial(self._journal.erase_subject, *key))
-            yield
+            self._forget(*key)
+            erase = partial(self._journal.erase_subject, *key)
+            yield await _run(self._writing, erase)
+            if self._journal.shared:
+                await _run(self._writing, erase)  # what another box wrote before it learned of this
         finally:
             self._erased[key] = self._clock() + _OLDEST_VIEW_S
+
+    def forget(self, collection_id: str, subject_id: str) -> None:
+        """Somebody was erased by another box, which has seen to the events."""
+        self._erased[collection_id, subject_id] = self._clock() + _OLDEST_VIEW_S
+        self._forget(collection_id, subject_id)
+
+    def _forget(self, collection_id: str, subject_id: str) -> None:
+        self._presences.forget(collection_id, subject_id)
+        self._reporter.forget(collection_id, subject_id)
+        self._backlog.forget(collection_id, subject_id)
 
     def _is_of_erased(self, sighting: Sighting, clock: float) -> bool:
         if not self._erased:
@@ -245,6 +256,14 @@ class Observer:
                 self._refresh()
             if self._backlog:
                 self._work.set()
+
+    async def _listen(self) -> None:
+        """Wakes watchers for what other boxes wrote."""
+        while self._journal.shared:
+            await asyncio.sleep(_TICK_S)
+            with suppress(DependencyError):  # the database is away, which others say
+                if await self.read(self._journal.refresh):
+                    self._wake()
 
     async def _retain(self) -> None:
         """Forgets what is past its retention, some at a time, so that nobody waits for long."""

@@ -59,7 +59,8 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
         service = self._lobby.service
         journal, observer = service.journal, service.observer
         with service.watchers.admitted():
-            place = journal.place(request.resume_token) if request.resume_token else journal.head
+            token = request.resume_token
+            place = await observer.read(partial(journal.place, token)) if token else journal.head
             yield presence_pb2.WatchEventsResponse(resume_token=journal.token(place))
             async for page in observer.watch(place):
                 for number, event in page:

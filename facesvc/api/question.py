@@ -89,6 +89,7 @@ def _parse_question(
         request.max_candidates or 1,
         look.minimum_face,
         look.max_faces,
+        convert.filters_of(request.filters),
     )
 
 

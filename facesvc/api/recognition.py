@@ -6,8 +6,9 @@ from typing import Any
 
 import grpc
 
-from facesvc.api import convert
+from facesvc.api import convert, corrections
 from facesvc.api.arrivals import Arrival
+from facesvc.api.audit import actor_of
 from facesvc.api.camera import Stream
 from facesvc.api.question import Look, check_size, parse_question
 from facesvc.api.service import Lobby, Service
@@ -129,6 +130,12 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
                 async for response in stream.talk(requests, mailbox):
                     yield response
                 self._lobby.refuse_if_stopping()
+
+    async def CorrectMatch(  # noqa: N802 - gRPC's name
+        self, request: recognition_pb2.CorrectMatchRequest, context: Context
+    ) -> recognition_pb2.CorrectMatchResponse:
+        """Set right a sample by which somebody was taken for another."""
+        return await corrections.correct(self._lobby.service, request, actor_of(context))
 
 
 def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer, str]:

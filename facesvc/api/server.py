@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from facesvc.api import upkeep
 from facesvc.api.admin import AdminServicer
 from facesvc.api.enrollment import EnrollmentServicer
 from facesvc.api.observer import Observer
@@ -46,12 +47,13 @@ class Server:
         self._lobby = Lobby()
         self._observer: Observer | None = None
         self._regulating: asyncio.Task[None] | None = None
+        self._keeping_up: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
         recognition_pb2_grpc.add_RecognitionServiceServicer_to_server(RecognitionServicer(self._lobby), self._grpc)
-        # The stubs call abstract what the generated base class answers: UNIMPLEMENTED.
-        enrollment = EnrollmentServicer(self._lobby)  # type: ignore[abstract]
+        enrollment = EnrollmentServicer(self._lobby)
         presence = PresenceServicer(self._lobby)
+        # The stubs call abstract what the generated base class answers: UNIMPLEMENTED.
         admin = AdminServicer(self._lobby)  # type: ignore[abstract]
         enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server(enrollment, self._grpc)
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(presence, self._grpc)
@@ -78,14 +80,16 @@ class Server:
         await self._observer.start()
         self._lobby.open(service)
         self._regulating = asyncio.create_task(service.regulator.run())
+        self._keeping_up = asyncio.create_task(upkeep.run(service))
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Turn new calls away, finish what runs, and close within the grace time."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lobby.close()
-        if self._regulating is not None:
-            self._regulating.cancel()
+        for task in (self._regulating, self._keeping_up):
+            if task is not None:
+                task.cancel()
         await self._grpc.stop(self._grace_s)
         if self._observer is not None:
             await self._observer.stop()

@@ -12,10 +12,13 @@ from facesvc.api.engines import Engine, Engines
 from facesvc.api.machine import Regulator
 from facesvc.api.observer import Observer
 from facesvc.api.workers import Workers
+from facesvc.backup import Backups
 from facesvc.config import Settings
 from facesvc.errors import DeadlineError, ExhaustedError, UnavailableError
+from facesvc.events.audit import AuditLog
 from facesvc.events.journal import Journal
 from facesvc.gallery import Gallery
+from facesvc.gallery.rotation import Rotation
 from facesvc.models.library import Library
 from facesvc.models.packs import Pack
 from facesvc.stream.mailbox import Mailbox
@@ -70,6 +73,10 @@ class Service:
     regulator: Regulator
     statistics: Statistics
     journal: Journal
+    audit: AuditLog
+    backups: Backups | None
+    """None where the settings name no folder for them."""
+    rotation: Rotation
     observer: Observer
     streams: Register
     enrollments: Register

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in the type stubs only
 
 # What a caller may know of a failure beside us, by its reason; paths and the like stay in the log.
-_TOLD = {"DISK_FULL": "the server's disk is full: nothing was stored, searching goes on; free space on the box"}
+_TOLD = {
+    "DISK_FULL": "the server's disk is full: nothing was stored, searching goes on; free space on the box",
+    "BACKUP_FOLDER_UNUSABLE": "the server's backup folder cannot be used: check that it is there, and its rights",
+    "GALLERY_AWAY": "the database of the gallery does not answer: recognition goes on with what is known; come again",
+}
 
 _log = structlog.get_logger(__name__)
 

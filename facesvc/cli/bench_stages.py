@@ -15,7 +15,9 @@ from ulid import ULID
 from facesvc import app, engine
 from facesvc.cli.samples import GROUP, sample_picture
 from facesvc.config import Settings
+from facesvc.database.opening import open_database
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery.masterkey import KeyFile
 from facesvc.models.runtime import Network, runtime_version
 from facesvc.vision.decode import decode, read_header
 from facesvc.vision.quality import assess
@@ -89,7 +91,8 @@ def measure(settings: Settings, rounds: int) -> tuple[engine.Concurrency, list[S
     vector = models.embedder.embed(chip)
     with tempfile.TemporaryDirectory(prefix="facesvc-bench-") as folder:
         contract = EmbeddingContract(models.pack.contract_id, models.pack.dimension)
-        gallery = Gallery.open(Path(folder) / "gallery.db", contract, app.now())
+        path = Path(folder) / "gallery.db"
+        gallery = Gallery.open(open_database(path), contract, app.now(), [KeyFile(path.with_name("key"))])
         _fill(gallery, models.pack.dimension)
         stages: dict[str, Callable[[], object]] = {
             "decode 1280x886 JPEG": lambda: decode(data, read_header(data, limits)),

@@ -11,24 +11,32 @@ import typer
 from facesvc import __version__, config
 from facesvc.cli import (
     attendance,
+    audit,
+    backup,
     bench,
     camera,
     compare,
     console,
     demo,
     doctor,
+    encodings,
     enroll,
     evaluate,
     events,
+    gallery,
+    keys,
     models,
     models_calibrate,
     models_migrate,
     models_quantize,
     presence,
+    receipts,
     recognize,
     serve,
     statistics,
     subjects,
+    subjects_data,
+    subjects_repair,
     watch,
 )
 
@@ -41,7 +49,18 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(enroll.enroll)
+subjects.app.command()(subjects_data.erase)
+subjects.app.command()(subjects_data.export)
+subjects.app.command()(subjects_repair.merge)
+subjects.app.command()(subjects_repair.split)
+subjects.app.command()(subjects_repair.correct)
 app.add_typer(subjects.app, name="subjects")
+app.add_typer(encodings.app, name="encodings")
+app.add_typer(gallery.app, name="gallery")
+app.add_typer(receipts.app, name="receipts")
+app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
+app.add_typer(keys.app, name="keys")
 app.command()(recognize.recognize)
 app.command()(camera.camera)
 app.command()(watch.watch)

@@ -22,7 +22,7 @@ from facesvc.config import Settings
 from facesvc.engine import Models, image_limits, library
 from facesvc.errors import InputError, PreconditionError
 from facesvc.gallery.crops import kept
-from facesvc.gallery.crypto import Vault
+from facesvc.gallery.masterkey import sources
 from facesvc.models import default_pack
 from facesvc.models.calibration import Calibration, supports
 from facesvc.models.intake import UNCALIBRATED
@@ -125,10 +125,10 @@ def representative(
 
 def _of_crops(settings: Settings, photos: list[Path]) -> tuple[Iterable[Pixels], Iterable[Pixels]]:
     """As ``representative``, from the crops of the enrolled people; every eighth is tried on instead."""
-    vault = Vault(settings.gallery.key_path)
+    keys = sources(settings.gallery)
     found = [
         pixels_of(crop)
-        for crop in kept(settings.gallery.path, vault, quantizing_frames.MOST_PICTURES, datetime.now(UTC))
+        for crop in kept(settings.gallery.path, keys, quantizing_frames.MOST_PICTURES, datetime.now(UTC))
     ]
     held_out = found[7::8]
     pictures = [pixels for at, pixels in enumerate(found) if at % 8 != 7]

@@ -74,8 +74,14 @@ def face_as_json(face: recognition_pb2.RecognizedFace) -> dict[str, Any]:
         "threshold": decision.threshold,
         "low_quality_reason": decision.low_quality_reason,
         "decision_id": decision.decision_id,
+        "sample_id": decision.subject.sample_id,
         "candidates": [
-            {"subject_id": one.subject_id, "display_name": one.display_name, "similarity": one.similarity}
+            {
+                "subject_id": one.subject_id,
+                "display_name": one.display_name,
+                "similarity": one.similarity,
+                "sample_id": one.sample_id,
+            }
             for one in decision.candidates
         ],
     }

@@ -1,6 +1,5 @@
 """``facesvc subjects``: the people that the server knows."""
 
-import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from facesvc.cli.console import Collection, Json, Server, cell, client_of, complain, out, print_json, say, table_of
+from facesvc.cli.console import Collection, Json, Server, cell, client_of, out, print_json, table_of
 from facesvc.errors import InputError
 from facesvc.v1 import enrollment_pb2
 
@@ -26,13 +25,18 @@ Pairs = list[str]
 def list_(
     context: typer.Context,
     *,
+    prefix: Annotated[str, typer.Option(help="Those whose id or name begins with this, in capitals or not.")] = "",
+    having: Annotated[
+        Pairs, typer.Option("--filter", metavar="KEY=VALUE", help="Those with this in their metadata. May be repeated.")
+    ] = [],  # noqa: B006 - typer copies it
     collection: Collection = "",
     server: Server = "",
     as_json: Json = False,
 ) -> None:
     """List everybody; as JSON one array."""
+    filters = _filters(having)
     with client_of(context, server) as client:
-        subjects = list(client.list_subjects(collection_id=collection))
+        subjects = list(client.list_subjects(collection_id=collection, prefix=prefix, filters=filters))
     if as_json:
         print_json([_plain(subject) for subject in subjects])
         return
@@ -116,35 +120,15 @@ def update(
         _print(subject)
 
 
-@app.command()
-def erase(
-    context: typer.Context,
-    subject_id: SubjectId,
-    *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    collection: Collection = "",
-    server: Server = "",
-    as_json: Json = False,
-) -> None:
-    """Forget a person and all samples for ever; prints the receipt."""
-    with client_of(context, server) as client:
-        if not yes:
-            _confirm(client.get_subject(subject_id, collection_id=collection))
-        receipt = client.erase_subject(subject_id, collection_id=collection)
-    if as_json:
-        print_json(_plain(receipt))
-        return
-    say(f"erased {receipt.subject_id} and {len(receipt.sample_ids)} samples at {_time(receipt.erase_time)}")
-    say(f"receipt {receipt.receipt_id}")
-
-
-def _confirm(subject: enrollment_pb2.Subject) -> None:
-    if not sys.stdin.isatty():
-        raise InputError(f"erasing {subject.subject_id} cannot be undone: say --yes where nobody can be asked")
-    say(f"{subject.display_name} ({subject.subject_id}) and {subject.sample_count} samples will be forgotten for ever.")
-    if not typer.confirm("Erase?"):
-        complain("nothing was erased")
-        raise typer.Exit(1)
+def _filters(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """``key=value`` pairs as filters; of several values of one key each will do."""
+    filters: dict[str, list[str]] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if not key or not value:
+            raise InputError(f"{pair!r} is not KEY=VALUE")
+        filters.setdefault(key, []).append(value)
+    return filters
 
 
 # Each says whether it had anything to change.

@@ -12,9 +12,10 @@ Both have the same methods with the same arguments; they take plain values and r
 - A stream ends on the server too when its reader leaves. ``async for`` leaves a little later than its ``break``; who
   cannot wait for that closes the stream, best by ``async with contextlib.aclosing(client.watch_events()) as events``.
 
-Reading order, which is the import order: ``errors`` (what went wrong, and whose iterator it was), ``requests`` (the
-messages that are sent), ``connection`` (where to, and how), ``sync`` and ``aio`` (the two clients); for cameras
-``pacing`` (how much is sent, and when), ``ledger`` (what came of it), ``capture`` (pictures), ``camera`` (the loop).
+Reading order, which is the import order: ``errors`` (what went wrong, and whose iterator it was), ``requests`` and
+``people_requests`` (the messages that are sent), ``connection`` (where to, and how), ``sync_calls``, ``sync_people``,
+``sync`` (one client, part by part), ``aio_calls``, ``aio_people``, ``aio`` (the other); for cameras ``pacing`` (how
+much is sent, and when), ``ledger`` (what came of it), ``capture`` (pictures), ``camera`` (the loop).
 """
 
 from facesvc.client.aio import AsyncClient
@@ -24,7 +25,8 @@ from facesvc.client.connection import DEFAULT_ADDRESS
 from facesvc.client.errors import CallError
 from facesvc.client.ledger import Figures
 from facesvc.client.pacing import Level
-from facesvc.client.requests import challenge, frame, image, opening, sample
+from facesvc.client.people_requests import encoding, sample
+from facesvc.client.requests import Filters, challenge, frame, image, opening
 from facesvc.client.sync import Client
 
 __all__ = [
@@ -34,10 +36,12 @@ __all__ = [
     "CameraLoop",
     "Client",
     "Figures",
+    "Filters",
     "FrameSource",
     "Level",
     "Times",
     "challenge",
+    "encoding",
     "frame",
     "image",
     "opening",

@@ -1,63 +1,21 @@
 """The client for asyncio."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self, TypeVar
 
-import grpc
-from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from facesvc.client import requests
-from facesvc.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS
-from facesvc.client.errors import KeptError, translated
-from facesvc.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    enrollment_pb2,
-    enrollment_pb2_grpc,
-    presence_pb2,
-    presence_pb2_grpc,
-    recognition_pb2,
-    recognition_pb2_grpc,
-)
-
-Q = TypeVar("Q")
-R = TypeVar("R")
-S = TypeVar("S")
-# A plain iterable is read on the event loop, which it must not hold up: a list, say.
-Source = AsyncIterable[S] | Iterable[S]
+from facesvc.client.aio_calls import Source, made
+from facesvc.client.aio_people import AsyncPeopleCalls
+from facesvc.client.connection import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
+from facesvc.client.requests import Filters
+from facesvc.v1 import admin_pb2, presence_pb2, recognition_pb2
 
 
-class AsyncClient:
+class AsyncClient(AsyncPeopleCalls):
     """The same for asyncio. Belongs on one event loop; see ``Client`` for what the calls do."""
-
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._address = address
-        self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self._recognition = recognition_pb2_grpc.RecognitionServiceStub(self._channel)
-        self._enrollment = enrollment_pb2_grpc.EnrollmentServiceStub(self._channel)
-        self._presence = presence_pb2_grpc.PresenceServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
-
-    async def __aenter__(self) -> Self:
-        """The client itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection; open streams end."""
-        await self._channel.close()
 
     async def wait_until_serving(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """See ``Client``."""
@@ -92,6 +50,46 @@ class AsyncClient:
             async for answer in answers:
                 yield answer
 
+    async def create_backup(self) -> admin_pb2.Backup:
+        """See ``Client``."""
+        request = admin_pb2.CreateBackupRequest()
+        return (await self._call(self._admin.CreateBackup, request, least_s=LONG_TIMEOUT_S)).backup
+
+    async def list_backups(self, *, verify: bool = False) -> list[admin_pb2.Backup]:
+        """See ``Client``."""
+        request = admin_pb2.ListBackupsRequest(verify=verify)
+        least_s = LONG_TIMEOUT_S if verify else 0.0
+        return list((await self._call(self._admin.ListBackups, request, least_s=least_s)).backups)
+
+    async def rotate_key(self) -> int:
+        """See ``Client``."""
+        request = admin_pb2.RotateKeyRequest()
+        return (await self._call(self._admin.RotateKey, request, least_s=LONG_TIMEOUT_S)).key_count
+
+    async def list_audit(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        action: str = "",
+        subject_id: str = "",
+        page_size: int = 0,
+    ) -> AsyncGenerator[admin_pb2.AuditEntry, None]:
+        """See ``Client``."""
+        token = ""
+        while True:
+            request = requests.list_audit(start_time, end_time, action, subject_id, page_size, token)
+            page = await self._call(self._admin.ListAudit, request)
+            for one in page.entries:
+                yield one
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def verify_audit(self) -> admin_pb2.VerifyAuditResponse:
+        """See ``Client``."""
+        return await self._call(self._admin.VerifyAudit, admin_pb2.VerifyAuditRequest())
+
     async def detect(
         self, data: bytes, options: recognition_pb2.DetectionOptions | None = None
     ) -> recognition_pb2.DetectResponse:
@@ -116,10 +114,24 @@ class AsyncClient:
         policy: str = "",
         max_candidates: int = 0,
         options: recognition_pb2.DetectionOptions | None = None,
+        filters: Filters | None = None,
     ) -> recognition_pb2.SearchResponse:
         """See ``Client``."""
-        request = requests.search(data, collection_id, policy, max_candidates, options)
+        request = requests.search(data, collection_id, policy, max_candidates, options, filters)
         return await self._call(self._recognition.Search, request)
+
+    async def correct_match(
+        self,
+        subject_id: str,
+        sample_id: str,
+        *,
+        actual_subject_id: str = "",
+        decision_id: str = "",
+        collection_id: str = "",
+    ) -> None:
+        """See ``Client``."""
+        request = requests.correct_match(subject_id, sample_id, actual_subject_id, decision_id, collection_id)
+        await self._call(self._recognition.CorrectMatch, request)
 
     async def recognize(
         self, opened: recognition_pb2.StreamOpening, frames: Source[recognition_pb2.Frame]
@@ -134,59 +146,10 @@ class AsyncClient:
         self, opened: recognition_pb2.StreamOpening, messages: Source[requests.Said]
     ) -> AsyncGenerator[recognition_pb2.RecognizeResponse, None]:
         """See ``Client``; ``messages`` is read in another task."""
-        sent = _made(messages, requests.following, requests.first(opened))
+        sent = made(messages, requests.following, requests.first(opened))
         async with aclosing(self._talk(self._recognition.Recognize, sent)) as answers:
             async for answer in answers:
                 yield answer
-
-    async def create_subject(self, subject: enrollment_pb2.Subject, *, request_id: str = "") -> enrollment_pb2.Subject:
-        """See ``Client``."""
-        request = requests.create_subject(subject, request_id)
-        return (await self._call(self._enrollment.CreateSubject, request)).subject
-
-    async def get_subject(self, subject_id: str, *, collection_id: str = "") -> enrollment_pb2.Subject:
-        """See ``Client``."""
-        request = requests.get_subject(subject_id, collection_id)
-        return (await self._call(self._enrollment.GetSubject, request)).subject
-
-    async def list_subjects(
-        self, *, collection_id: str = "", page_size: int = 0
-    ) -> AsyncGenerator[enrollment_pb2.Subject, None]:
-        """See ``Client``."""
-        token = ""
-        while True:
-            request = requests.list_subjects(collection_id, page_size, token)
-            page = await self._call(self._enrollment.ListSubjects, request)
-            for subject in page.subjects:
-                yield subject
-            token = page.next_page_token
-            if not token:
-                return
-
-    async def update_subject(self, subject: enrollment_pb2.Subject, fields: Iterable[str]) -> enrollment_pb2.Subject:
-        """See ``Client``."""
-        request = requests.update_subject(subject, fields)
-        return (await self._call(self._enrollment.UpdateSubject, request)).subject
-
-    async def erase_subject(self, subject_id: str, *, collection_id: str = "") -> enrollment_pb2.ErasureReceipt:
-        """See ``Client``."""
-        request = requests.erase_subject(subject_id, collection_id)
-        return (await self._call(self._enrollment.EraseSubject, request)).receipt
-
-    def enroll(
-        self, samples: Source[enrollment_pb2.EnrollSamplesRequest]
-    ) -> AsyncGenerator[enrollment_pb2.EnrollSamplesResponse, None]:
-        """See ``Client``; ``samples`` is read in another task."""
-        return self._talk(self._enrollment.EnrollSamples, _made(samples, requests.enrolling))
-
-    async def list_samples(self, subject_id: str, *, collection_id: str = "") -> list[enrollment_pb2.Sample]:
-        """See ``Client``."""
-        request = requests.list_samples(subject_id, collection_id)
-        return list((await self._call(self._enrollment.ListSamples, request)).samples)
-
-    async def delete_sample(self, subject_id: str, sample_id: str, *, collection_id: str = "") -> None:
-        """See ``Client``."""
-        await self._call(self._enrollment.DeleteSample, requests.delete_sample(subject_id, sample_id, collection_id))
 
     async def watch_events(
         self, *, resume_token: str = "", collection_id: str = "", zone: str = ""
@@ -255,68 +218,3 @@ class AsyncClient:
             token = page.next_page_token
             if not token:
                 return
-
-    async def _call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
-        call = method(request, timeout=self._timeout_s)
-        with translated(self._address), _cancelled_by_task_only(call):
-            return await call
-
-    async def _talk(
-        self, method: "grpc.aio.StreamStreamMultiCallable[Q, R]", sent: AsyncIterable[Q]
-    ) -> AsyncGenerator[R, None]:
-        call, kept = method(), KeptError()
-        # A task of ours and not gRPC's, which would go on waiting for a frame when the server has ended the call.
-        sender = asyncio.create_task(_send(call, sent, kept))
-        try:
-            async with aclosing(self._answers(call)) as answers:
-                async for answer in answers:
-                    yield answer
-        finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
-        kept.check()
-
-    async def _answers(
-        self, call: "grpc.aio.UnaryStreamCall[Any, R] | grpc.aio.StreamStreamCall[Any, R]"
-    ) -> AsyncGenerator[R, None]:
-        try:
-            with translated(self._address), _cancelled_by_task_only(call):
-                async for answer in call:
-                    yield answer
-        finally:
-            call.cancel()
-
-
-@contextmanager
-def _cancelled_by_task_only(call: Any) -> Iterator[None]:
-    """Tell a call that ended with its client from a task that is cancelled; gRPC raises the same for both."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling() or not call.cancelled():
-            raise
-        nothing = grpc.aio.Metadata()
-        raise grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, nothing, nothing, "the client was closed") from None
-
-
-async def _send(call: "grpc.aio.StreamStreamCall[Q, R]", sent: AsyncIterable[Q], kept: KeptError) -> None:
-    with kept.keeping():
-        async for request in sent:
-            try:
-                await call.write(request)
-            except (grpc.RpcError, asyncio.InvalidStateError):
-                return  # The call has ended; who reads the answers is told why.
-    await call.done_writing()
-
-
-async def _made(source: Source[S], request: Callable[[S], Q], *first: Q) -> AsyncGenerator[Q, None]:
-    """The requests of a stream: ``first``, and one for each item of ``source``."""
-    for one in first:
-        yield one
-    if isinstance(source, AsyncIterable):
-        async for item in source:
-            yield request(item)
-    else:
-        for item in source:
-            yield request(item)

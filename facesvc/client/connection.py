@@ -3,6 +3,8 @@
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 # How long a call may take, and how long the models may take to load, unless said otherwise.
 DEFAULT_TIMEOUT_S = 30.0
+# And at least what goes through the whole gallery.
+LONG_TIMEOUT_S = 3600.0
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),

@@ -3,20 +3,30 @@
 An empty text and a zero leave the choice to the server; the proto files say what it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from google.protobuf import field_mask_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 
-from facesvc.v1 import admin_pb2, common_pb2, enrollment_pb2, presence_pb2, recognition_pb2
+from facesvc.v1 import admin_pb2, common_pb2, presence_pb2, recognition_pb2
 
 Said = recognition_pb2.Frame | recognition_pb2.ChallengeRequest
 """What is said in a ``converse`` after its opening."""
+Filters = Mapping[str, str | Iterable[str]]
+"""Which people are meant: for each key of their metadata the value they have, or several of which they have one."""
 
 
 def image(data: bytes) -> common_pb2.Image:
     """An encoded picture as a message."""
     return common_pb2.Image(data=data)
+
+
+def filters_of(filters: Filters | None) -> list[common_pb2.SubjectFilter]:
+    """For requests that ask about some people only."""
+    return [
+        common_pb2.SubjectFilter(key=key, values=[values] if isinstance(values, str) else values)
+        for key, values in (filters or {}).items()
+    ]
 
 
 def frame(
@@ -39,19 +49,6 @@ def challenge(
     return message
 
 
-def sample(
-    subject_id: str, data: bytes, *, collection_id: str = "", source: str = "", allow_conflict: bool = False
-) -> enrollment_pb2.EnrollSamplesRequest:
-    """A picture of a person for ``enroll``."""
-    return enrollment_pb2.EnrollSamplesRequest(
-        collection_id=collection_id,
-        subject_id=subject_id,
-        image=image(data),
-        source=source,
-        allow_conflict=allow_conflict,
-    )
-
-
 def opening(
     camera_id: str,
     *,
@@ -63,6 +60,7 @@ def opening(
     direction: recognition_pb2.CameraDirection.ValueType = recognition_pb2.CAMERA_DIRECTION_UNSPECIFIED,
     predictions: bool = False,
     every_frame: bool = False,
+    filters: Filters | None = None,
 ) -> recognition_pb2.StreamOpening:
     """What a stream is and what is wanted of it, for ``recognize`` and ``converse``."""
     return recognition_pb2.StreamOpening(
@@ -75,6 +73,7 @@ def opening(
         direction=direction,
         predictions=predictions,
         every_frame=every_frame,
+        filters=filters_of(filters),
     )
 
 
@@ -99,6 +98,7 @@ def search(
     policy: str,
     max_candidates: int,
     options: recognition_pb2.DetectionOptions | None,
+    filters: Filters | None,
 ) -> recognition_pb2.SearchRequest:
     """For ``Search``."""
     return recognition_pb2.SearchRequest(
@@ -107,6 +107,20 @@ def search(
         policy=policy,
         max_candidates=max_candidates,
         options=options,
+        filters=filters_of(filters),
+    )
+
+
+def correct_match(
+    subject_id: str, sample_id: str, actual_subject_id: str, decision_id: str, collection_id: str
+) -> recognition_pb2.CorrectMatchRequest:
+    """For ``CorrectMatch``."""
+    return recognition_pb2.CorrectMatchRequest(
+        collection_id=collection_id,
+        subject_id=subject_id,
+        sample_id=sample_id,
+        actual_subject_id=actual_subject_id,
+        decision_id=decision_id,
     )
 
 
@@ -120,49 +134,6 @@ def following(one: Said) -> recognition_pb2.RecognizeRequest:
     if isinstance(one, recognition_pb2.ChallengeRequest):
         return recognition_pb2.RecognizeRequest(challenge=one)
     return recognition_pb2.RecognizeRequest(frame=one)
-
-
-def create_subject(subject: enrollment_pb2.Subject, request_id: str) -> enrollment_pb2.CreateSubjectRequest:
-    """For ``CreateSubject``."""
-    return enrollment_pb2.CreateSubjectRequest(subject=subject, request_id=request_id)
-
-
-def get_subject(subject_id: str, collection_id: str) -> enrollment_pb2.GetSubjectRequest:
-    """For ``GetSubject``."""
-    return enrollment_pb2.GetSubjectRequest(collection_id=collection_id, subject_id=subject_id)
-
-
-def list_subjects(collection_id: str, page_size: int, page_token: str) -> enrollment_pb2.ListSubjectsRequest:
-    """For ``ListSubjects``: one page."""
-    return enrollment_pb2.ListSubjectsRequest(collection_id=collection_id, page_size=page_size, page_token=page_token)
-
-
-def update_subject(subject: enrollment_pb2.Subject, fields: Iterable[str]) -> enrollment_pb2.UpdateSubjectRequest:
-    """For ``UpdateSubject``."""
-    mask = field_mask_pb2.FieldMask(paths=list(fields))
-    return enrollment_pb2.UpdateSubjectRequest(subject=subject, update_mask=mask)
-
-
-def erase_subject(subject_id: str, collection_id: str) -> enrollment_pb2.EraseSubjectRequest:
-    """For ``EraseSubject``."""
-    return enrollment_pb2.EraseSubjectRequest(collection_id=collection_id, subject_id=subject_id)
-
-
-def enrolling(one: object) -> enrollment_pb2.EnrollSamplesRequest:
-    """For ``EnrollSamples``: ``one``, if it is a message. gRPC would send anything else as the end of the stream."""
-    if not isinstance(one, enrollment_pb2.EnrollSamplesRequest):
-        raise TypeError(f"enroll takes what `sample` makes, not {type(one).__name__}")
-    return one
-
-
-def list_samples(subject_id: str, collection_id: str) -> enrollment_pb2.ListSamplesRequest:
-    """For ``ListSamples``."""
-    return enrollment_pb2.ListSamplesRequest(collection_id=collection_id, subject_id=subject_id)
-
-
-def delete_sample(subject_id: str, sample_id: str, collection_id: str) -> enrollment_pb2.DeleteSampleRequest:
-    """For ``DeleteSample``."""
-    return enrollment_pb2.DeleteSampleRequest(collection_id=collection_id, subject_id=subject_id, sample_id=sample_id)
 
 
 def watch_events(resume_token: str, collection_id: str, zone: str) -> presence_pb2.WatchEventsRequest:
@@ -216,6 +187,25 @@ def list_attendance(
         zone=zone,
         subject_id=subject_id,
         time_zone=time_zone,
+        page_size=page_size,
+        page_token=page_token,
+    )
+
+
+def list_audit(
+    start_time: datetime | None,
+    end_time: datetime | None,
+    action: str,
+    subject_id: str,
+    page_size: int,
+    page_token: str,
+) -> admin_pb2.ListAuditRequest:
+    """For ``ListAudit``: one page."""
+    return admin_pb2.ListAuditRequest(
+        start_time=_timestamp(start_time),
+        end_time=_timestamp(end_time),
+        action=action,
+        subject_id=subject_id,
         page_size=page_size,
         page_token=page_token,
     )

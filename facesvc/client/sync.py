@@ -1,60 +1,21 @@
 """The client for plain code."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from datetime import datetime
 from itertools import chain
-from types import TracebackType
-from typing import Self, TypeVar
 
-import grpc
-from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from facesvc.client import requests
-from facesvc.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS
-from facesvc.client.errors import KeptError, translated
-from facesvc.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    enrollment_pb2,
-    enrollment_pb2_grpc,
-    presence_pb2,
-    presence_pb2_grpc,
-    recognition_pb2,
-    recognition_pb2_grpc,
-)
-
-Q = TypeVar("Q")
-R = TypeVar("R")
+from facesvc.client.connection import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
+from facesvc.client.requests import Filters
+from facesvc.client.sync_people import PeopleCalls
+from facesvc.v1 import admin_pb2, presence_pb2, recognition_pb2
 
 
-class Client:
+class Client(PeopleCalls):
     """Calls a facesvc server and waits for the answers. May be used from several threads."""
-
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._address = address
-        self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
-        self._recognition = recognition_pb2_grpc.RecognitionServiceStub(self._channel)
-        self._enrollment = enrollment_pb2_grpc.EnrollmentServiceStub(self._channel)
-        self._presence = presence_pb2_grpc.PresenceServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
-
-    def __enter__(self) -> Self:
-        """The client itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection; open streams end."""
-        self._channel.close()
 
     def wait_until_serving(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Return as soon as the server's models are loaded and warm. Raises ``CallError`` after ``timeout_s``."""
@@ -87,6 +48,44 @@ class Client:
         request = requests.migrate_gallery(name, rollback=rollback, skip_missing=skip_missing)
         yield from self._answers(self._admin.MigrateGallery(request))
 
+    def create_backup(self) -> admin_pb2.Backup:
+        """Write a backup into the folder of the server, and read it back; waits for up to an hour."""
+        request = admin_pb2.CreateBackupRequest()
+        return self._call(self._admin.CreateBackup, request, least_s=LONG_TIMEOUT_S).backup
+
+    def list_backups(self, *, verify: bool = False) -> list[admin_pb2.Backup]:
+        """The backups there, oldest first; with ``verify`` each is read whole, which takes up to an hour."""
+        request = admin_pb2.ListBackupsRequest(verify=verify)
+        least_s = LONG_TIMEOUT_S if verify else 0.0
+        return list(self._call(self._admin.ListBackups, request, least_s=least_s).backups)
+
+    def rotate_key(self) -> int:
+        """Put the keys of all people under a new master key; how many. Waits for up to an hour."""
+        return self._call(self._admin.RotateKey, admin_pb2.RotateKeyRequest(), least_s=LONG_TIMEOUT_S).key_count
+
+    def list_audit(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        action: str = "",
+        subject_id: str = "",
+        page_size: int = 0,
+    ) -> Generator[admin_pb2.AuditEntry, None, None]:
+        """Who did what with people's data, oldest first, page by page as they are needed."""
+        token = ""
+        while True:
+            request = requests.list_audit(start_time, end_time, action, subject_id, page_size, token)
+            page = self._call(self._admin.ListAudit, request)
+            yield from page.entries
+            token = page.next_page_token
+            if not token:
+                return
+
+    def verify_audit(self) -> admin_pb2.VerifyAuditResponse:
+        """Whether the log of that is as it was written."""
+        return self._call(self._admin.VerifyAudit, admin_pb2.VerifyAuditRequest())
+
     def detect(
         self, data: bytes, options: recognition_pb2.DetectionOptions | None = None
     ) -> recognition_pb2.DetectResponse:
@@ -111,10 +110,24 @@ class Client:
         policy: str = "",
         max_candidates: int = 0,
         options: recognition_pb2.DetectionOptions | None = None,
+        filters: Filters | None = None,
     ) -> recognition_pb2.SearchResponse:
-        """Who the people in an encoded picture are."""
-        request = requests.search(data, collection_id, policy, max_candidates, options)
+        """Who the people in an encoded picture are; with ``filters`` everybody else is as good as not enrolled."""
+        request = requests.search(data, collection_id, policy, max_candidates, options, filters)
         return self._call(self._recognition.Search, request)
+
+    def correct_match(
+        self,
+        subject_id: str,
+        sample_id: str,
+        *,
+        actual_subject_id: str = "",
+        decision_id: str = "",
+        collection_id: str = "",
+    ) -> None:
+        """Say that a sample does not show who was named by it: it is moved to the right person, or removed."""
+        request = requests.correct_match(subject_id, sample_id, actual_subject_id, decision_id, collection_id)
+        self._call(self._recognition.CorrectMatch, request)
 
     def recognize(
         self, opened: recognition_pb2.StreamOpening, frames: Iterable[recognition_pb2.Frame]
@@ -134,49 +147,6 @@ class Client:
         """All answers of a stream: the opening, results, credits, challenges; ``messages`` as in ``recognize``."""
         sent = chain([requests.first(opened)], map(requests.following, messages))
         yield from self._talk(self._recognition.Recognize, sent)
-
-    def create_subject(self, subject: enrollment_pb2.Subject, *, request_id: str = "") -> enrollment_pb2.Subject:
-        """Make a person known."""
-        return self._call(self._enrollment.CreateSubject, requests.create_subject(subject, request_id)).subject
-
-    def get_subject(self, subject_id: str, *, collection_id: str = "") -> enrollment_pb2.Subject:
-        """One person."""
-        return self._call(self._enrollment.GetSubject, requests.get_subject(subject_id, collection_id)).subject
-
-    def list_subjects(
-        self, *, collection_id: str = "", page_size: int = 0
-    ) -> Generator[enrollment_pb2.Subject, None, None]:
-        """All people of a collection, page by page as they are needed."""
-        token = ""
-        while True:
-            request = requests.list_subjects(collection_id, page_size, token)
-            page = self._call(self._enrollment.ListSubjects, request)
-            yield from page.subjects
-            token = page.next_page_token
-            if not token:
-                return
-
-    def update_subject(self, subject: enrollment_pb2.Subject, fields: Iterable[str]) -> enrollment_pb2.Subject:
-        """Change the named ``fields`` of a person to what ``subject`` says."""
-        return self._call(self._enrollment.UpdateSubject, requests.update_subject(subject, fields)).subject
-
-    def erase_subject(self, subject_id: str, *, collection_id: str = "") -> enrollment_pb2.ErasureReceipt:
-        """Forget a person and all samples."""
-        return self._call(self._enrollment.EraseSubject, requests.erase_subject(subject_id, collection_id)).receipt
-
-    def enroll(
-        self, samples: Iterable[enrollment_pb2.EnrollSamplesRequest]
-    ) -> Generator[enrollment_pb2.EnrollSamplesResponse, None, None]:
-        """One verdict for each picture, in order; make them with ``sample``. Read and raised like in ``recognize``."""
-        return self._talk(self._enrollment.EnrollSamples, map(requests.enrolling, samples))
-
-    def list_samples(self, subject_id: str, *, collection_id: str = "") -> list[enrollment_pb2.Sample]:
-        """The samples of a person, oldest first."""
-        return list(self._call(self._enrollment.ListSamples, requests.list_samples(subject_id, collection_id)).samples)
-
-    def delete_sample(self, subject_id: str, sample_id: str, *, collection_id: str = "") -> None:
-        """Forget one sample."""
-        self._call(self._enrollment.DeleteSample, requests.delete_sample(subject_id, sample_id, collection_id))
 
     def watch_events(
         self, *, resume_token: str = "", collection_id: str = "", zone: str = ""
@@ -240,25 +210,3 @@ class Client:
             token = page.next_page_token
             if not token:
                 return
-
-    def _call(self, method: Callable[..., R], request: Message) -> R:
-        with translated(self._address):
-            return method(request, timeout=self._timeout_s)
-
-    def _talk(self, method: "grpc.StreamStreamMultiCallable[Q, R]", sent: Iterable[Q]) -> Generator[R, None, None]:
-        kept = KeptError()
-        yield from self._answers(method(_readable(sent, kept)))
-        kept.check()
-
-    def _answers(self, call: "grpc._CallIterator[R]") -> Generator[R, None, None]:
-        try:
-            with translated(self._address):
-                yield from call
-        finally:
-            call.cancel()
-
-
-def _readable(sent: Iterable[Q], kept: KeptError) -> Iterator[Q]:
-    """All that is to be sent, or what came before an error: gRPC's thread would lose it."""
-    with kept.keeping():
-        yield from sent

@@ -1,7 +1,11 @@
-"""What happened: ``records`` are the events, the one thing a plugin needs to know; ``journal`` keeps them on disk.
+"""What happened, and who did what: ``records`` are the events, the one thing a plugin needs to know.
 
-Reading order, which is the import order: ``records``, ``rows`` (records as rows of tables), ``attendance`` (days made
-of stays), ``journal`` (the file).
+Both are kept in the gallery's database, each for its own time. Events are sealed with the key of the person they are
+about, and gone with them; the audit log names people by their ids alone, stays, and shows if somebody tampered with it.
+
+Reading order, which is the import order: ``records``, ``sealer`` (what seals them), ``rows`` (records as rows of
+tables), ``attendance`` (days made of stays), ``journal`` (events in the database), ``chain`` (what makes a log evident
+of tampering), ``audit`` (the log).
 """
 
 from facesvc.events.records import (

@@ -1,48 +1,48 @@
-"""The journal: what happened, on disk, in the order in which it was written.
+"""The journal: what happened, in the database, in the order in which it was written.
 
 Each event has a number that only grows. A watcher keeps nothing here but its place, the number of the last event it
-read, and is given it as an opaque token, which names the journal too and so holds across restarts of the server. What
-``append`` has returned from is on the disk; only then may anybody be told, so that who resumes misses nothing and gets
-nothing twice. What is past its retention is forgotten, and who would have read it is told; what is said of somebody who
-was erased is gone from the file, and their events are simply no longer there.
+read, and is given it as an opaque token, which names the journal too and so holds across restarts of the server, and on
+every box that shares the database. What ``append`` has returned from is on the disk; only then may anybody be told, so
+that who resumes misses nothing and gets nothing twice. What is past its retention is forgotten, and who would have read
+it is told. What is said of somebody who was erased is gone, and what a backup or a gap in a file still holds of it is
+sealed with a key that is no more: such events are simply no longer there.
 
 Retention goes by the time of the events, and so by the wall clock: one that is set far ahead forgets too early.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from threading import Lock
-from typing import Self
 
 from ulid import ULID
 
-from facesvc.errors import FacesvcError, InputError
+from facesvc.database import Database, Row, migrate, to_microseconds
+from facesvc.errors import FacesvcError, InputError, NotFoundError
 from facesvc.events import rows
 from facesvc.events.records import Event, Stay
-from facesvc.sqlite import Database, to_microseconds
+from facesvc.events.sealer import Sealer
 
 _BATCH = 500
 _MAX_DIGITS = 18
-_INSERT_META = "INSERT OR IGNORE INTO meta VALUES (1, ?, 0)"
+_INSERT_JOURNAL = "INSERT INTO journal VALUES (1, ?, 0, 0) ON CONFLICT (singleton) DO NOTHING"
+_NEXT = "UPDATE journal SET newest = newest + ? RETURNING newest"
 # Written once more after a failure of which nobody knows whether it came before the commit: the first stands.
 _INSERT_EVENT = """
-    INSERT INTO events (event_id, event_time, kind, collection_id, zone, subject_id, payload)
-    VALUES (:event_id, :event_time, :kind, :collection_id, :zone, :subject_id, :payload)
+    INSERT INTO events
+    VALUES (:sequence, :event_id, :event_time, :kind, :collection_id, :zone, :subject_id, :payload)
     ON CONFLICT (event_id) DO NOTHING
 """
 _PUT_STAY = """
-    INSERT INTO stays VALUES (:stay_id, :collection_id, :zone, :subject_id, :arrive_time, :leave_time, :payload)
+    INSERT INTO stays
+    VALUES (:stay_id, :box_id, :collection_id, :zone, :subject_id, :arrive_time, :leave_time, :payload)
     ON CONFLICT (stay_id) DO UPDATE
        SET arrive_time = excluded.arrive_time, leave_time = excluded.leave_time, payload = excluded.payload
 """
-_HEAD = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
-_READ = "SELECT sequence, kind, payload FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
-_LIST = "SELECT event_time, sequence, kind, payload FROM events WHERE "
+_READ = rows.SELECT_EVENT + " WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _IN_ORDER = " ORDER BY event_time, sequence LIMIT :limit"
-_OPEN_STAYS = "SELECT stay_id, payload FROM stays WHERE leave_time IS NULL ORDER BY stay_id"
-_STAYS = "SELECT arrive_time, stay_id, payload FROM stays WHERE "
+_OPEN_STAYS = rows.SELECT_STAY + " WHERE leave_time IS NULL AND box_id = ? ORDER BY stay_id"
 _BY_ARRIVAL = " ORDER BY arrive_time, stay_id LIMIT :limit"
 _OLD = "SELECT sequence FROM events WHERE event_time < ? ORDER BY event_time LIMIT ?"
 _OLD_STAYS = "SELECT stay_id FROM stays WHERE leave_time < ? LIMIT ?"
@@ -80,32 +80,27 @@ class Page:
 
 
 class Journal:
-    """The events and stays of one file. Every method may be called from any thread."""
+    """The events and stays of one database. Every method may be called from any thread.
 
-    def __init__(self, database: Database) -> None:
+    ``box_id`` is the box whose stays are taken up after a restart, where several write one database. Raises
+    ``PreconditionError`` where a newer facesvc wrote it, ``DependencyError`` where it cannot be used.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer, now: datetime, box_id: str = "") -> None:
         self._database = database
-        [(self._journal_id,)] = database.select("SELECT journal_id FROM meta")
+        self._sealer = sealer
+        self._box_id = box_id if database.shared else ""
+        migrate(database, rows.EVENTS, now)
+        database.execute(_INSERT_JOURNAL, (str(ULID.from_datetime(now)),))
+        [(self._journal_id,)] = database.select("SELECT journal_id FROM journal")
         self._advancing = Lock()
-        self._head = self._newest()
+        self._head = 0
+        self.refresh()
 
-    @classmethod
-    def open(cls, path: Path, now: datetime, busy_timeout_s: float = 5.0) -> Self:
-        """The journal at ``path``, made where there is none.
-
-        Raises ``PreconditionError`` where a newer facesvc wrote it, ``DependencyError`` where it cannot be used.
-        """
-        database = Database(path, rows.EVENTS, busy_timeout_s)
-        try:
-            database.migrate(now)
-            database.execute(_INSERT_META, (str(ULID()),))
-            return cls(database)
-        except BaseException:
-            database.close()
-            raise
-
-    def close(self) -> None:
-        """Lets go of the file; closing twice is allowed."""
-        self._database.close()
+    @property
+    def shared(self) -> bool:
+        """Whether other boxes write it too, so that ``refresh`` may find news."""
+        return self._database.shared
 
     @property
     def head(self) -> int:
@@ -122,42 +117,62 @@ class Journal:
         if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
             raise InputError("this is not a token of WatchEvents", field="resume_token")
         if journal_id != self._journal_id:
-            message = "this token is of another server, or of an events file that was since replaced: watch without one"
+            message = "this token is of another server, or of a gallery that was since replaced: watch without one"
             raise InputError(message, field="resume_token")
+        if int(digits) > self._head and self.shared:
+            self.refresh()  # another box has given it
         if int(digits) > self._head:
             raise InputError("this token is of an event that has not happened", field="resume_token")
         return int(digits)
 
     def append(self, events: Sequence[Event], stays: Sequence[Stay]) -> None:
-        """Write events in this order, and stays as they are now; all of it or nothing."""
+        """Write events in this order, and stays as they are now; all of it or nothing.
+
+        What is about somebody who is not known, or was erased meanwhile, is left out.
+        """
         with self._database.transaction():
-            for event in events:
-                self._database.execute(_INSERT_EVENT, rows.event_to_row(event))
+            newest = self._next(len(events))
+            for sequence, event in enumerate(events, newest - len(events) + 1):
+                with suppress(NotFoundError):
+                    self._database.execute(_INSERT_EVENT, rows.event_to_row(event, sequence, self._sealer))
             for stay in stays:
-                self._database.execute(_PUT_STAY, rows.stay_to_row(stay))
-        self._advance(self._newest())
+                with suppress(NotFoundError):
+                    self._database.execute(_PUT_STAY, rows.stay_to_row(stay, self._box_id, self._sealer))
+        self._advance(newest)
+
+    def _next(self, count: int) -> int:
+        """Wait for everybody else who writes, inside the caller's transaction; the last of ``count`` new numbers."""
+        [(newest,)] = self._database.select(_NEXT, (count,))
+        return int(newest)
 
     def _advance(self, sequence: int) -> None:
         with self._advancing:
             self._head = max(self._head, sequence)
 
-    def _newest(self) -> int:
-        [(sequence,)] = self._database.select(_HEAD)
-        return int(sequence)
+    def refresh(self) -> bool:
+        """Learn of what others wrote; whether there was something."""
+        [(newest,)] = self._database.select("SELECT newest FROM journal")
+        before = self._head
+        self._advance(int(newest))
+        return self._head > before
 
     def read(self, place: int, limit: int) -> list[tuple[int, Event]]:
         """The events after ``place``, each with its number. Raises ``EventsMissedError`` where some were forgotten."""
-        with self._database.transaction():
-            [(forgotten,)] = self._database.select("SELECT forgotten FROM meta")
+        while True:
+            found = self._database.select(_READ, (place, limit))
+            # Asked for afterwards, so that what was forgotten between the two is noticed.
+            [(forgotten,)] = self._database.select("SELECT forgotten FROM journal")
             if place < forgotten:
                 raise EventsMissedError("events after this token are past their retention: watch again without a token")
-            found = self._database.select(_READ, (place, limit))
-        if found:
-            self._advance(found[-1][0])  # what ``append`` has committed a moment ago, and will say so
-        return [rows.event_from_row(row) for row in found]
+            if found:
+                self._advance(found[-1][0])  # what ``append`` has committed a moment ago, and will say so
+            events = [event for row in found if (event := rows.event_from_row(row, self._sealer)) is not None]
+            if events or len(found) < limit:
+                return events
+            place = found[-1][0]
 
     def list_events(self, wanted: Wanted, limit: int, after: tuple[int, int] | None = None) -> Page:
-        """Events by their time, oldest first."""
+        """Events by their time, oldest first; a page may be shorter than ``limit`` and not the last one."""
         conditions, parameters = wanted.conditions()
         if wanted.start is not None:
             conditions.append("event_time >= :start")
@@ -168,15 +183,19 @@ class Journal:
         if after is not None:
             conditions.append("(event_time, sequence) > (:time, :sequence)")
             parameters |= {"time": after[0], "sequence": after[1]}
-        sql = _LIST + (" AND ".join(conditions) or "TRUE") + _IN_ORDER
+        sql = rows.SELECT_EVENT + " WHERE " + (" AND ".join(conditions) or "TRUE") + _IN_ORDER
         found = self._database.select(sql, parameters | {"limit": limit + 1})
         page = found[:limit]
-        events = [rows.event_from_row(row[1:])[1] for row in page]
-        return Page(events, (page[-1][0], page[-1][1]) if len(found) > limit else None)
+        read = (rows.event_from_row(row, self._sealer) for row in page)
+        events = [event[1] for event in read if event is not None]
+        return Page(events, (page[-1][1], page[-1][0]) if len(found) > limit else None)
 
     def open_stays(self) -> list[Stay]:
-        """Of those who are present."""
-        return [rows.stay_from_row(row) for row in self._database.select(_OPEN_STAYS)]
+        """Of those who are present, as this box has seen them."""
+        return list(self._read_stays(self._database.select(_OPEN_STAYS, (self._box_id,))))
+
+    def _read_stays(self, found: Sequence[Row]) -> Iterator[Stay]:
+        return (stay for row in found if (stay := rows.stay_from_row(row, self._sealer)) is not None)
 
     def stays(self, wanted: Wanted) -> Iterator[Stay]:
         """Stays of which some part is wanted, in the order in which they began; read piece by piece."""
@@ -187,34 +206,39 @@ class Journal:
         if wanted.end is not None:
             conditions.append("arrive_time < :end")
             parameters["end"] = to_microseconds(wanted.end)
-        first = _STAYS + (" AND ".join(conditions) or "TRUE") + _BY_ARRIVAL
-        following = _STAYS + " AND ".join([*conditions, "(arrive_time, stay_id) > (:time, :stay_id)"]) + _BY_ARRIVAL
+        first = rows.SELECT_STAY + " WHERE " + (" AND ".join(conditions) or "TRUE") + _BY_ARRIVAL
+        conditions.append("(arrive_time, stay_id) > (:time, :stay_id)")
+        following = rows.SELECT_STAY + " WHERE " + " AND ".join(conditions) + _BY_ARRIVAL
         found = self._database.select(first, parameters | {"limit": _BATCH})
         while found:
-            yield from (rows.stay_from_row(row[1:]) for row in found)
+            yield from self._read_stays(found)
             if len(found) < _BATCH:
                 return
-            last = {"time": found[-1][0], "stay_id": found[-1][1]}
+            last = {"time": found[-1][1], "stay_id": found[-1][0]}
             found = self._database.select(following, parameters | last | {"limit": _BATCH})
 
-    def erase_subject(self, collection_id: str, subject_id: str) -> None:
-        """Remove all that is said of somebody, from the file too; the tokens of watchers hold on."""
+    def erase_subject(self, collection_id: str, subject_id: str) -> int:
+        """Remove all that is said of somebody; how many events. The tokens of watchers hold on.
+
+        What is left of them in gaps of files is unreadable once the person's key is destroyed, which is the gallery's.
+        """
         key = (collection_id, subject_id)
         with self._database.transaction():
-            self._database.execute("DELETE FROM events WHERE collection_id = ? AND subject_id = ?", key)
+            self._next(0)
+            count = self._database.execute("DELETE FROM events WHERE collection_id = ? AND subject_id = ?", key)
             self._database.execute("DELETE FROM stays WHERE collection_id = ? AND subject_id = ?", key)
-        self._database.forget()
+        return count
 
     def forget_before(self, time: datetime) -> bool:
         """Remove some of what ended before ``time``; whether there may be more. Each call is a short one."""
         before = to_microseconds(time)
         with self._database.transaction():
-            old = [sequence for (sequence,) in self._database.select(_OLD, (before, _BATCH))]
-            for sequence in old:
-                self._database.execute("DELETE FROM events WHERE sequence = ?", (sequence,))
+            self._next(0)
+            old = self._database.select(_OLD, (before, _BATCH))
+            self._database.execute_many("DELETE FROM events WHERE sequence = ?", old)
             if old:
-                self._database.execute("UPDATE meta SET forgotten = max(forgotten, ?)", (max(old),))
+                newest = max(sequence for (sequence,) in old)
+                self._database.execute("UPDATE journal SET forgotten = ? WHERE forgotten < ?", (newest, newest))
             stays = self._database.select(_OLD_STAYS, (before, _BATCH))
-            for stay in stays:
-                self._database.execute("DELETE FROM stays WHERE stay_id = ?", stay)
+            self._database.execute_many("DELETE FROM stays WHERE stay_id = ?", stays)
         return _BATCH in {len(old), len(stays)}

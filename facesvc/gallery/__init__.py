@@ -22,8 +22,8 @@ Reading order, which is the import order: ``records`` (the words), ``schema`` (t
 ``migration`` (from one contract to another), ``gallery`` (disk and memory together). The file is ``facesvc.sqlite``.
 """
 
-from facesvc.gallery.crypto import Vault
-from facesvc.gallery.gallery import Gallery, IdentityConflictError
+from facesvc.gallery.batch import IdentityConflictError
+from facesvc.gallery.gallery import Gallery
 from facesvc.gallery.migration import Migration
 from facesvc.gallery.records import (
     Candidate,
@@ -33,6 +33,7 @@ from facesvc.gallery.records import (
     Sample,
     SampleName,
     Subject,
+    SubjectFilter,
 )
 from facesvc.gallery.store import DuplicateImageError
 
@@ -48,5 +49,5 @@ __all__ = [
     "Sample",
     "SampleName",
     "Subject",
-    "Vault",
+    "SubjectFilter",
 ]

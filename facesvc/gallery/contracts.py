@@ -5,13 +5,15 @@ migration under a third.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from facesvc.database import Database, to_microseconds
 from facesvc.errors import ContractMismatchError
 from facesvc.gallery import rows
+from facesvc.gallery.crypto import Cipher
+from facesvc.gallery.keyring import Keyring
 from facesvc.gallery.records import EmbeddingContract, Floats, Sample, SampleName
-from facesvc.sqlite import Database, to_microseconds
 
 _BATCH = 128  # samples per statement while all are read; bounds how long the others wait
 
@@ -26,20 +28,18 @@ _DROP_OLD_CONTRACTS = """
     DELETE FROM contracts
      WHERE contract_id NOT IN (SELECT contract_id FROM meta UNION SELECT previous_contract_id FROM meta)
 """
-_NEXT_SAMPLES = " WHERE samples.row_id > :last AND vector IS NOT NULL ORDER BY samples.row_id LIMIT :limit"
-# What was erased since, and what has a vector already, is passed over; the answer tells.
-_PUT = """
-    INSERT INTO vectors SELECT row_id, :contract_id, :vector FROM samples WHERE row_id = :row_id
-    ON CONFLICT DO NOTHING RETURNING row_id
-"""
+_NEXT_SAMPLES = " WHERE samples.row_id > :last AND vectors.sealed IS NOT NULL ORDER BY samples.row_id LIMIT :limit"
+_PUT = "INSERT INTO vectors VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _LACKING = """
-    SELECT row_id, crops.row_id IS NOT NULL, collection_id, subject_id, sample_id
-      FROM samples LEFT JOIN crops USING (row_id)
+    SELECT samples.row_id, crops.row_id IS NOT NULL, collection_id, subject_id, sample_id
+      FROM samples LEFT JOIN crops ON crops.row_id = samples.row_id
      WHERE NOT EXISTS (
                SELECT 1 FROM vectors WHERE vectors.row_id = samples.row_id AND vectors.contract_id = ?)
-     ORDER BY row_id
+     ORDER BY samples.row_id
 """
 
+_SEALED = "SELECT contract_id, sealed FROM vectors WHERE row_id = ?"
+_RESEAL = "UPDATE vectors SET sealed = ? WHERE row_id = ? AND contract_id = ?"
 _CHECKABLE = """
     SELECT row_id, collection_id, subject_id, sample_id
       FROM samples JOIN crops USING (row_id) JOIN vectors USING (row_id)
@@ -60,9 +60,10 @@ class Lacking:
 class Contracts:
     """The contracts of a gallery and the vectors under each. Every method may be called from any thread."""
 
-    def __init__(self, database: Database, current: EmbeddingContract) -> None:
+    def __init__(self, database: Database, keyring: Keyring, current: EmbeddingContract) -> None:
         self.current = current
         self._database = database
+        self._keyring = keyring
 
     def settle(self, now: datetime) -> None:
         """Makes ``current`` the gallery's contract, if it is not.
@@ -79,7 +80,7 @@ class Contracts:
             same_id = held is not None and held.contract_id == self.current.contract_id
             if held is not None and (have < total or same_id):
                 raise ContractMismatchError(
-                    f"the gallery {self._database.path} holds vectors of {held}, but the loaded models make"
+                    f"{self._database.where} holds vectors of {held}, but the loaded models make"
                     f" {self.current}, under which {have} of {total} samples have one; `facesvc models list` shows"
                     " which pack has that contract: start with it (`facesvc models use NAME`), then change to"
                     " the other with `facesvc models migrate NAME`"
@@ -130,20 +131,38 @@ class Contracts:
         while batch := self._database.select(
             rows.SELECT_SAMPLE + _NEXT_SAMPLES, {"contract_id": contract_id, "last": last, "limit": _BATCH}
         ):
-            yield from map(rows.sample_from_row, batch)
+            yield from (rows.sample_from_row(row, contract_id, self._keyring) for row in batch)
             last = batch[-1][0]
 
     def put(self, contract_id: str, vectors: Mapping[int, Floats]) -> list[tuple[int, Sample]]:
-        """Stores vectors by row id in one transaction; the samples that had none under that contract, with them."""
+        """Stores vectors by row id in one transaction; the samples that had none under that contract, with them.
+
+        What was erased since, and what has a vector already, is passed over.
+        """
         one = rows.SELECT_SAMPLE + " WHERE samples.row_id = :row_id"
         added = []
         with self._database.transaction():
             for row_id, vector in vectors.items():
-                parameters = {"row_id": row_id, "contract_id": contract_id, "vector": rows.to_blob(vector)}
-                if self._database.select(_PUT, parameters):
-                    [row] = self._database.select(one, {"row_id": row_id, "contract_id": contract_id})
-                    added.append(rows.sample_from_row(row))
+                found = self._database.select(one, {"row_id": row_id, "contract_id": contract_id})
+                if not found:
+                    continue
+                _, sample = rows.sample_from_row(found[0], contract_id, self._keyring)
+                if sample.vector is None:
+                    cipher = self._keyring.get(sample.collection_id, sample.subject_id)
+                    self.put_vector(row_id, sample.name, contract_id, vector, cipher)
+                    added.append((row_id, replace(sample, vector=vector)))
         return added
+
+    def put_vector(self, row_id: int, name: SampleName, contract_id: str, vector: Floats, cipher: Cipher) -> None:
+        """Stores the vector of a sample, inside the caller's transaction."""
+        self._database.execute(_PUT, (row_id, contract_id, rows.seal_vector(vector, name, contract_id, cipher)))
+
+    def reseal(self, row_id: int, name: SampleName, moved: SampleName, old: Cipher, new: Cipher) -> None:
+        """Makes the vectors of the sample ``name`` those of ``moved``, inside the caller's transaction."""
+        for contract_id, sealed in self._database.select(_SEALED, (row_id,)):
+            vector = rows.unseal_vector(sealed, name, contract_id, old)
+            again = rows.seal_vector(vector, moved, contract_id, new)
+            self._database.execute(_RESEAL, (again, row_id, contract_id))
 
     def lacking(self, contract_id: str) -> list[Lacking]:
         """The samples without a vector under a contract, in the order in which they were added."""

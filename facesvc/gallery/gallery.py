@@ -5,63 +5,89 @@ so at the commit. The one inside ``Views`` guards the memory, and nobody holds i
 for other searches, never for a commit. A change is committed before the memory learns of it.
 """
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import Self
 
-from facesvc.errors import InputError, PreconditionError
-from facesvc.gallery.crypto import Vault
+from facesvc.database import Database
+from facesvc.errors import DependencyError, FacesvcError, InputError, NotFoundError, PreconditionError
+from facesvc.gallery.batch import Batch
+from facesvc.gallery.keyring import Keyring, KeySource
+from facesvc.gallery.loading import WORTH_SAVING, Loader, save
 from facesvc.gallery.migration import Migration
-from facesvc.gallery.records import Candidate, EmbeddingContract, ErasureReceipt, Floats, Sample, Subject
+from facesvc.gallery.records import (
+    Audience,
+    Candidate,
+    EmbeddingContract,
+    ErasureReceipt,
+    Floats,
+    Sample,
+    SampleName,
+    Subject,
+    SubjectFilter,
+    check_text,
+)
 from facesvc.gallery.store import Store
-from facesvc.gallery.views import View, Views, mismatch
-
-
-class IdentityConflictError(InputError):
-    """A face that looks like somebody else who is enrolled: ``subject_id``, with ``similarity``."""
-
-    reason = "IDENTITY_CONFLICT"
-
-    def __init__(self, subject_id: str, similarity: float) -> None:
-        super().__init__(
-            f"this face has similarity {similarity:.3f} to subject {subject_id}; enrol it there, or erase that subject",
-            field="image.data",
-        )
-        self.subject_id = subject_id
-        self.similarity = similarity
+from facesvc.gallery.views import Known, View, Views, mismatch
 
 
 class Gallery:
     """People and their templates. Every method may be called from any thread."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, view_path: Path | None = None) -> None:
         self._store = store
+        self._view_path = view_path
         self._changing = Lock()
-        self._views = Views(self._load(store.contracts.current))
+        self._change = store.change
+        self._views = Views(Loader(store, store.contracts.current, view_path).load())
+        self._views.tend()
 
     @classmethod
-    def open(cls, path: Path, contract: EmbeddingContract, now: datetime, vault: Vault | None = None) -> Self:
-        """The gallery at ``path``, made where there is none, with everything in memory; raises as ``Store.open``.
+    def open(
+        cls,
+        database: Database,
+        contract: EmbeddingContract,
+        now: datetime,
+        keys: Sequence[KeySource],
+        view_path: Path | None = None,
+    ) -> Self:
+        """The gallery in ``database``, made where there is none, with everything in memory; as ``Store.open``.
 
-        ``vault`` seals the crops that ``add_sample`` is given; a gallery that has some does not open without.
+        ``view_path`` is where ``save_view`` writes what makes the next opening of a large gallery quick.
         """
-        store = Store.open(path, contract, now, vault)
-        try:
-            return cls(store)
-        except BaseException:
-            store.close()
-            raise
+        return cls(Store.open(database, contract, now, keys), view_path)
 
     def _load(self, contract: EmbeddingContract) -> View:
         """Everybody, with the vectors of ``contract``."""
-        return View(contract, self._store.subjects(), self._store.contracts.samples(contract.contract_id))
+        return Loader(self._store, contract, None).load()
+
+    def save_view(self) -> bool:
+        """Write what makes the next opening quick; whether that was worth it, and the disk had room."""
+        if self._view_path is None or sum(samples for _, samples in self._views.counts().values()) < WORTH_SAVING:
+            return False
+        contract_id = self.contract.contract_id
+        try:
+            save(self._store, contract_id, self._views.trained(), self._views.part, self._changing, self._view_path)
+        except OSError:
+            return False  # it is only a copy
+        return True
 
     def close(self) -> None:
-        """Lets go of the file; closing twice is allowed."""
+        """Lets go of the database; closing twice is allowed."""
+        self._views.tending.close()
         with self._changing:
             self._store.close()
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that everything about a person is sealed with."""
+        return self._store.keyring
 
     @property
     def contract(self) -> EmbeddingContract:
@@ -100,15 +126,21 @@ class Gallery:
             self._views.retire(contract_id)
 
     def search(
-        self, contract_id: str, collection_id: str, vectors: Floats, limit: int, now: datetime
+        self,
+        contract_id: str,
+        collection_id: str,
+        vectors: Floats,
+        limit: int,
+        now: datetime,
+        filters: tuple[SubjectFilter, ...] = (),
     ) -> list[list[Candidate]]:
         """For each of ``vectors`` (N, D) float32 of unit length, the ``limit`` most similar subjects, best first.
 
         ``contract_id`` says what the vectors are: of the current contract, or of the one before while it is
-        searchable; ``ContractMismatchError`` otherwise. Nobody who is disabled or whose consent has run out at
-        ``now``; ties in the order of the ids. An unknown collection has nobody in it.
+        searchable; ``ContractMismatchError`` otherwise. Nobody who is disabled, whose consent has run out at ``now``,
+        or who does not pass all of ``filters``; ties in the order of the ids. An unknown collection has nobody in it.
         """
-        return self._views.search(contract_id, collection_id, vectors, limit, lambda subject: subject.recognisable(now))
+        return self._views.search(contract_id, collection_id, vectors, limit, Audience(now, filters))
 
     def recognises(self, collection_id: str, subject_id: str, now: datetime) -> bool:
         """Whether somebody is known, enabled, and has not taken back their consent."""
@@ -127,10 +159,25 @@ class Gallery:
         return self._store.get_subject(collection_id, subject_id)
 
     def list_subjects(
-        self, collection_id: str, page_size: int, page_token: str = "", prefix: str = ""
+        self,
+        collection_id: str,
+        page_size: int,
+        page_token: str = "",
+        prefix: str = "",
+        filters: tuple[SubjectFilter, ...] = (),
     ) -> tuple[list[Subject], str]:
-        """As ``Store.list_subjects``."""
-        return self._store.list_subjects(collection_id, page_size, page_token, prefix)
+        """One page in the order of the ids, and the token of the next one, empty after the last.
+
+        ``prefix`` keeps those whose id or display name starts with it, in capitals or not; ``filters`` as ``search``.
+        """
+        check_text(prefix, "prefix")
+        wanted = prefix.casefold()
+
+        def accept(subject: Subject) -> bool:
+            named = (subject.subject_id.casefold(), subject.display_name.casefold())
+            return any(one.startswith(wanted) for one in named) and all(one.passes(subject) for one in filters)
+
+        return self._store.list_subjects(collection_id, page_size, page_token, accept)
 
     def update_subject(self, subject: Subject, fields: AbstractSet[str], now: datetime) -> Subject:
         """As ``Store.update_subject``; the next search obeys it."""
@@ -139,16 +186,18 @@ class Gallery:
             self._views.put_subject(updated)
         return updated
 
-    def erase_subject(self, collection_id: str, subject_id: str, now: datetime) -> ErasureReceipt:
+    def erase_subject(
+        self, collection_id: str, subject_id: str, now: datetime, *, event_count: int = 0
+    ) -> ErasureReceipt:
         """As ``Store.erase_subject``; the next search does not find the subject."""
-        with self._changing:
-            receipt = self._store.erase_subject(collection_id, subject_id, now)
-            self._views.drop_subject(collection_id, subject_id)
+        with self._changing_in_steps((collection_id, subject_id)):
+            receipt = self._store.erase_subject(collection_id, subject_id, now, event_count=event_count)
+            self._views.refresh({(collection_id, subject_id): Known()})
         return receipt
 
     def get_receipt(self, receipt_id: str) -> ErasureReceipt:
         """As ``Store.get_receipt``."""
-        return self._store.get_receipt(receipt_id)
+        return self._store.receipts.get(receipt_id)
 
     def add_sample(
         self,
@@ -161,35 +210,41 @@ class Gallery:
     ) -> None:
         """Stores a sample, with the crop that its vector was made from, and makes it visible to the next search.
 
-        Raises ``ContractMismatchError`` unless ``contract_id``, under which its vector was made, is the current one
-        (embed the face again), ``IdentityConflictError`` where any other subject of the collection, disabled ones too,
-        has ``conflict_similarity`` or more (None: not checked), ``PreconditionError`` where the subject's consent has
-        run out at ``now``, and as ``Store.add_sample``.
+        Raises what ``add_samples`` returns.
+        """
+        crops = {} if crop is None else {sample.sample_id: crop}
+        [outcome] = self.add_samples([sample], conflict_similarity, now, contract_id=contract_id, crops=crops)
+        if isinstance(outcome, FacesvcError):
+            raise outcome
+
+    def add_samples(
+        self,
+        samples: Sequence[Sample],
+        conflict_similarity: float | None,
+        now: datetime,
+        *,
+        contract_id: str,
+        crops: Mapping[str, bytes] = MappingProxyType({}),
+        create: Mapping[tuple[str, str], Subject] = MappingProxyType({}),
+    ) -> list[Sample | FacesvcError]:
+        """Stores samples in one transaction, and makes them visible to the next search; for each, it or why not.
+
+        ``crops`` by sample id, ``create`` who is made known where a sample is of somebody who is not yet (by collection
+        and subject). Raises ``ContractMismatchError`` unless ``contract_id``, under which the vectors were made, is the
+        current one (embed the faces again). Refused are samples of unknown subjects, those that ``Store.add_sample``
+        refuses, those of subjects whose consent has run out at ``now``, and with ``IdentityConflictError`` those that
+        are like any other subject of the collection, a disabled one too, by ``conflict_similarity`` or more (None: not
+        checked).
         """
         with self._changing:
             if contract_id != self.contract.contract_id:
                 raise mismatch(contract_id, self.contract)
-            vector = sample.checked_vector(self.contract)
-            subject = self._store.get_subject(sample.collection_id, sample.subject_id)
-            if subject.consent_expired(now):
-                message = f"the consent of subject {subject.subject_id} has run out; renew it before adding samples"
-                raise PreconditionError(message, reason="CONSENT_EXPIRED")
-            if conflict_similarity is not None:
-                self._refuse_conflict(subject, vector, conflict_similarity)
-            row_id = self._store.add_sample(sample, crop)
-            self._views.add_sample(row_id, sample)
-
-    def _refuse_conflict(self, subject: Subject, vector: Floats, conflict_similarity: float) -> None:
-        [others] = self._views.search(
-            self.contract.contract_id,
-            subject.collection_id,
-            vector[None],
-            1,
-            lambda other: other.subject_id != subject.subject_id,
-        )
-        for other in others:
-            if other.similarity >= conflict_similarity:
-                raise IdentityConflictError(other.subject_id, other.similarity)
+            batch = Batch(self._store, self._views, conflict_similarity, now)
+            outcomes = batch.add(samples, crops, create)
+            for subject in batch.created:
+                self._views.put_subject(subject)
+            self._views.add_samples(batch.added)
+        return outcomes
 
     def list_samples(self, collection_id: str, subject_id: str) -> list[Sample]:
         """As ``Store.list_samples``."""
@@ -199,7 +254,103 @@ class Gallery:
         """As ``Store.delete_sample``; the next search does not find the sample."""
         with self._changing:
             row_id = self._store.delete_sample(collection_id, subject_id, sample_id)
-            self._views.drop_sample(collection_id, row_id)
+            self._views.drop_sample(SampleName(collection_id, subject_id, sample_id), row_id)
+
+    def merge_subjects(
+        self, collection_id: str, subject_id: str, merged_id: str, now: datetime
+    ) -> tuple[Subject, ErasureReceipt]:
+        """Makes one subject of two: the samples of ``merged_id`` become those of ``subject_id``, and that is erased.
+
+        What the first lacks of name, ids, and metadata is taken over. A picture that both have stays once. Raises
+        ``NotFoundError``, and ``InputError`` for one and the same.
+        """
+        if subject_id == merged_id:
+            raise InputError("somebody cannot be merged with themselves", field="merged_subject_id")
+        keys = [(collection_id, subject_id), (collection_id, merged_id)]
+        with self._changing_in_steps(*keys):
+            subject, receipt = self._store.merge_subjects(collection_id, subject_id, merged_id, now)
+            self._refresh(keys)
+        return subject, receipt
+
+    def split_subject(self, collection_id: str, subject_id: str, sample_ids: Sequence[str], other: Subject) -> Subject:
+        """Makes some samples those of ``other``, who is made known where that is needed; that one as stored.
+
+        Raises ``NotFoundError`` without the subject or a sample, and then nothing has changed.
+        """
+        with self._changing:
+            stored = self._store.split_subject(collection_id, subject_id, sample_ids, other)
+            self._refresh([(collection_id, subject_id), (collection_id, other.subject_id)])
+        return stored
+
+    def samples(self, collection_id: str, subject_id: str = "") -> Iterator[Sample]:
+        """The samples of a collection, or of one subject, by subject, with their vectors under the current contract."""
+        for one in [subject_id] if subject_id else self._views.subject_ids(collection_id):
+            with suppress(NotFoundError):  # erased since
+                yield from self._store.list_samples(collection_id, one)
+
+    def crops(self, collection_id: str, subject_id: str) -> dict[str, bytes]:
+        """The crops kept of a subject, encoded pictures by sample id; ``NotFoundError`` without the subject."""
+        found = {
+            sample.sample_id: self._store.crops.get(row_id)
+            for row_id, sample in self._store.rows_of(collection_id, subject_id)
+        }
+        return {sample_id: crop for sample_id, crop in found.items() if crop is not None}
+
+    def complete_receipt(self, receipt: ErasureReceipt) -> ErasureReceipt:
+        """As ``Receipts.complete``."""
+        return self._store.receipts.complete(receipt)
+
+    def unconfirmed(self, receipt_id: str) -> list[str]:
+        """The boxes sharing this gallery that have not said yet that they followed an erasure; ``NotFoundError``."""
+        return self._store.boxes.behind(self._store.receipts.find(receipt_id)[1]) if self._store.shared else []
+
+    def confirm_receipt(self, receipt: ErasureReceipt) -> ErasureReceipt:
+        """The receipt with the boxes that have followed the erasure, which are all."""
+        if not self._store.shared or receipt.box_ids:
+            return receipt
+        return self.complete_receipt(replace(receipt, box_ids=tuple(self._store.boxes.all())))
+
+    @property
+    def shared(self) -> bool:
+        """Whether other boxes may change it too; then call ``follow`` again and again."""
+        return self._store.shared
+
+    def wait_for_change(self, timeout_s: float) -> bool:
+        """As ``Store.wait_for_change``."""
+        return self._store.wait_for_change(timeout_s)
+
+    def follow(self, box_id: str, now: datetime) -> list[tuple[str, str]]:
+        """Takes over what was changed in a shared database since the last time, and says so; who was erased."""
+        with self._changing:
+            change = self._store.change
+            changed = self._store.changed_since(self._change)
+            erased = self._refresh(dict.fromkeys(changed))
+            self._change = change
+        self._store.boxes.say(box_id, change, now)
+        return erased
+
+    @contextmanager
+    def _changing_in_steps(self, *keys: tuple[str, str]) -> Iterator[None]:
+        """A change of several transactions: where a later one fails (a full disk), memory follows what has happened."""
+        with self._changing:
+            try:
+                yield
+            except DependencyError:
+                with suppress(DependencyError):
+                    self._refresh(keys)
+                raise
+
+    def _refresh(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Reads some subjects anew; those who are gone."""
+        people = {}
+        for key in keys:
+            people[key] = Known()
+            with suppress(NotFoundError):
+                subject = self._store.get_subject(*key)
+                samples = {one: self._store.rows_of(*key, one) for one in self._views.contract_ids}
+                people[key] = Known(subject, samples)
+        self._views.refresh(people)
+        return [key for key, known in people.items() if known.subject is None]
 
     def collections(self) -> list[str]:
         """The ids of the collections that have subjects, sorted."""

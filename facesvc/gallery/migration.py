@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from facesvc.errors import PreconditionError
-from facesvc.gallery.records import Candidate, EmbeddingContract, Floats, SampleName
+from facesvc.gallery.records import Audience, Candidate, EmbeddingContract, Floats, SampleName
 from facesvc.gallery.store import Store
 from facesvc.gallery.views import Views
 
@@ -108,15 +108,13 @@ class Migration:
     def nearest(self, collection_id: str, vector: Floats) -> Candidate | None:
         """Whose vector is most like ``vector`` (D,), among all that are there by now, disabled people too."""
         self._check_running()
-        [found] = self._views.search_shadow(self.contract.contract_id, collection_id, vector[None], 1, lambda _: True)
+        [found] = self._views.search_shadow(self.contract.contract_id, collection_id, vector[None], 1, Audience())
         return found[0] if found else None
 
     def search(self, collection_id: str, vectors: Floats, limit: int, now: datetime) -> list[list[Candidate]]:
         """As ``Gallery.search``, among the vectors of the new contract that are there by now."""
         self._check_running()
-        return self._views.search_shadow(
-            self.contract.contract_id, collection_id, vectors, limit, lambda subject: subject.recognisable(now)
-        )
+        return self._views.search_shadow(self.contract.contract_id, collection_id, vectors, limit, Audience(now))
 
     def switch(self, now: datetime, *, allow_missing: bool) -> None:
         """Makes the new contract the gallery's, from the next search on; the old one stays searchable as well.

@@ -164,6 +164,50 @@ class Subject:
         return self.enabled and not self.consent_expired(now)
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectFilter:
+    """Whom a search or a list is about: those whose metadata has one of ``values`` under ``key``."""
+
+    key: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key):
+            raise InputError(f"filters has the key {self.key[:64]!a}, which is no key of metadata", field="filters")
+        if not 1 <= len(self.values) <= MAX_ENTRIES:
+            message = f"the filter {self.key} has {len(self.values)} values, which is not within 1 to {MAX_ENTRIES}"
+            raise InputError(message, field="filters")
+        for value in self.values:
+            check_text(value, "filters.values", MAX_VALUE_LENGTH)
+
+    def passes(self, subject: Subject) -> bool:
+        """Whether somebody is meant. A value with commas is a list, such as tags, of which one has to match."""
+        held = subject.metadata.get(self.key)
+        return held is not None and (held in self.values or bool(values_of(held).intersection(self.values)))
+
+
+def values_of(held: str) -> frozenset[str]:
+    """The values of a list with commas."""
+    return frozenset(part.strip() for part in held.split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Among whom is searched: who may be recognised at ``now`` (None: all), passes all filters, and is not ``but``."""
+
+    now: datetime | None = None
+    filters: tuple[SubjectFilter, ...] = ()
+    but: str = ""
+
+    def includes(self, subject: Subject) -> bool:
+        """Whether somebody may be found."""
+        return (
+            subject.subject_id != self.but
+            and (self.now is None or subject.recognisable(self.now))
+            and all(one.passes(subject) for one in self.filters)
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
     """One template of one face.
@@ -198,6 +242,11 @@ class Sample:
             vector = self.vector.copy()
             vector.flags.writeable = False
             object.__setattr__(self, "vector", vector)
+
+    @property
+    def name(self) -> "SampleName":
+        """Which one it is."""
+        return SampleName(self.collection_id, self.subject_id, self.sample_id)
 
     def checked_vector(self, contract: EmbeddingContract) -> Floats:
         """The vector; an ``InputError`` unless there is one, of the dimension of ``contract``."""
@@ -236,12 +285,23 @@ class Candidate:
     external_ids: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureReceipt:
-    """What was erased and when; all that stays of a subject, so it holds ids and no name."""
+    """What was erased and when; all that stays of a subject, so it holds ids and no name.
+
+    ``document`` is the receipt as JSON, as it was signed; ``signature`` and ``public_key`` are Ed25519 (RFC 8032).
+    """
 
     receipt_id: str
     collection_id: str
     subject_id: str
     sample_ids: tuple[str, ...]
     erase_time: datetime
+    event_count: int = 0
+    crop_count: int = 0
+    backup_names: tuple[str, ...] = ()
+    unreached_backups: tuple[str, ...] = ()
+    box_ids: tuple[str, ...] = ()
+    document: str = ""
+    signature: bytes = b""
+    public_key: bytes = b""

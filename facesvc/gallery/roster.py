@@ -1,101 +1,110 @@
 """The people of one collection as a search sees them: in memory, no disk, no lock, no clock."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from facesvc.gallery.index import VectorIndex
-from facesvc.gallery.records import Candidate, Floats, Sample, Subject
+from facesvc.gallery.admission import Admission
+from facesvc.gallery.index import PeopleIndex
+from facesvc.gallery.records import Audience, Candidate, Floats, Sample, Subject
+from facesvc.gallery.saved_view import Part
 
-_FIRST_FETCH = 32  # vectors asked for at first: enough for a few people with a few samples each
-_GROWTH = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """Whose vector a row of the index is."""
-
-    subject_id: str
-    sample_id: str
+Owners = NDArray[np.int64]
 
 
 class Roster:
-    """Subjects, and an index of their samples by row id. Not thread-safe; ``Gallery`` locks."""
+    """Subjects, and an index of their samples by row id. Not thread-safe; ``Views`` locks.
 
-    def __init__(self, dimension: int) -> None:
-        self._index = VectorIndex(dimension)
-        self._subjects: dict[str, Subject] = {}
-        self._owners: dict[int, _Owner] = {}
+    The index knows a subject by a number, its owner, which is given to somebody else once the subject is gone.
+    """
+
+    def __init__(self, index: PeopleIndex) -> None:
+        self.index = index
+        self._admission = Admission()
+        self._owners: dict[str, int] = {}
+        self._subjects: dict[int, Subject] = {}
+        self._samples: dict[int, dict[int, str]] = {}
+        self._free: list[int] = []
 
     @property
     def subject_count(self) -> int:
         """How many people there are, with samples or without."""
-        return len(self._subjects)
+        return len(self._owners)
 
     @property
     def sample_count(self) -> int:
         """How many samples a search compares with."""
-        return len(self._index)
+        return len(self.index)
+
+    @property
+    def subject_ids(self) -> list[str]:
+        """Everybody."""
+        return list(self._owners)
 
     def put_subject(self, subject: Subject) -> None:
         """Adds a subject, or replaces what was known of it."""
-        self._subjects[subject.subject_id] = subject
+        owner = self._owners.get(subject.subject_id)
+        if owner is None:
+            owner = self._free.pop() if self._free else len(self._owners)
+            self._owners[subject.subject_id] = owner
+            self._samples[owner] = {}
+        self._subjects[owner] = subject
+        self._admission.put(owner, subject)
 
     def subject(self, subject_id: str) -> Subject | None:
         """Somebody who is here."""
-        return self._subjects.get(subject_id)
+        owner = self._owners.get(subject_id)
+        return None if owner is None else self._subjects[owner]
 
     def drop_subject(self, subject_id: str) -> None:
         """Removes a subject and its samples."""
-        self._drop([row_id for row_id, owner in self._owners.items() if owner.subject_id == subject_id])
-        del self._subjects[subject_id]
+        owner = self._owners.pop(subject_id)
+        self.index.remove(np.array(list(self._samples.pop(owner)), np.int64))
+        self._admission.drop(owner)
+        del self._subjects[owner]
+        self._free.append(owner)
 
-    def add_sample(self, row_id: int, sample: Sample) -> None:
-        """Makes a sample, with a vector, of a subject that is here visible to searches."""
-        assert sample.vector is not None  # the callers have looked
-        self._index.add(np.array([row_id], np.int64), sample.vector[None])
-        self._owners[row_id] = _Owner(sample.subject_id, sample.sample_id)
+    def add_samples(self, samples: Sequence[tuple[int, Sample]]) -> None:
+        """Makes samples, with a vector, of subjects that are here visible to searches."""
+        if not samples:
+            return
+        owners = self.own((row_id, sample.subject_id, sample.sample_id) for row_id, sample in samples)
+        rows = np.array([row_id for row_id, _ in samples], np.int64)
+        vectors = [sample.vector for _, sample in samples]
+        self.index.add(rows, owners, np.stack(vectors))  # type: ignore[arg-type]  # the callers have looked: none is None
 
-    def drop_sample(self, row_id: int) -> None:
+    def own(self, samples: Iterable[tuple[int, str, str]]) -> Owners:
+        """Takes in whose samples some rows of the index are: row id, subject, sample. The owners, (N,) int64."""
+        owners = []
+        for row_id, subject_id, sample_id in samples:
+            owner = self._owners[subject_id]
+            self._samples[owner][row_id] = sample_id
+            owners.append(owner)
+        return np.array(owners, np.int64)
+
+    def part(self, subject_id: str) -> Part | None:
+        """What the index holds of a subject, to be saved; None where it is not here."""
+        owner = self._owners.get(subject_id)
+        if owner is None:
+            return None
+        taken = self.index.export(np.array(list(self._samples[owner]), np.int64))
+        return Part(taken.ids, tuple(self._samples[owner][row_id] for row_id in taken.ids.tolist()), taken.codes)
+
+    def drop_sample(self, subject_id: str, row_id: int) -> None:
         """Removes one sample; one that is not here is passed over."""
-        self._drop([row_id])
+        self.index.remove(np.array([row_id], np.int64))
+        self._samples[self._owners[subject_id]].pop(row_id, None)
 
-    def _drop(self, row_ids: list[int]) -> None:
-        self._index.remove(np.array(row_ids, np.int64))
-        for row_id in row_ids:
-            self._owners.pop(row_id, None)
-
-    def search(self, vector: Floats, limit: int, accept: Callable[[Subject], bool]) -> list[Candidate]:
-        """The ``limit`` subjects most similar to ``vector`` (D,) among those that ``accept`` lets pass, best first.
-
-        The index answers in samples, and a subject may own many, so more of them are fetched until the answer is
-        settled: until the last one fetched is worse than the last subject wanted. All that tie with it are then
-        known, and the ids decide among them.
-        """
-        fetch = min(max(_FIRST_FETCH, limit), len(self._index))
-        while fetch:
-            similarities, row_ids = (found[0].tolist() for found in self._index.search(vector[None], fetch))
-            candidates = self._candidates(similarities, row_ids, accept)[:limit]
-            if fetch == len(self._index) or (len(candidates) == limit and similarities[-1] < candidates[-1].similarity):
-                return candidates
-            fetch = min(_GROWTH * fetch, len(self._index))
-        return []
-
-    def _candidates(
-        self, similarities: list[float], row_ids: list[int], accept: Callable[[Subject], bool]
-    ) -> list[Candidate]:
-        """Each accepted subject once, with its best sample; ties by subject id, then by sample id."""
-        ranked = sorted(
-            (-similarity, owner.subject_id, owner.sample_id)
-            for similarity, owner in zip(similarities, map(self._owners.__getitem__, row_ids), strict=True)
-            if accept(self._subjects[owner.subject_id])
-        )
-        best: dict[str, Candidate] = {}
-        for negated, subject_id, sample_id in ranked:
-            if subject_id not in best:
-                subject = self._subjects[subject_id]
-                best[subject_id] = Candidate(
-                    subject_id, subject.display_name, -negated, sample_id, subject.external_ids
-                )
-        return list(best.values())
+    def search(self, vector: Floats, limit: int, audience: Audience) -> list[Candidate]:
+        """The ``limit`` subjects of ``audience`` most similar to ``vector`` (D,), best first, ties by subject id."""
+        mask = self._admission.mask(audience, self._owners.get(audience.but))
+        found = [
+            (hit.similarity, self._subjects[hit.owner], self._samples[hit.owner][hit.row])
+            for hit in self.index.search(vector, limit, mask)
+        ]
+        found.sort(key=lambda one: (-one[0], one[1].subject_id))
+        return [
+            Candidate(subject.subject_id, subject.display_name, similarity, sample_id, subject.external_ids)
+            for similarity, subject, sample_id in found[:limit]
+        ]

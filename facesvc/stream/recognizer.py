@@ -6,7 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
-from facesvc.gallery import Candidate, Gallery
+from facesvc.gallery import Candidate, Gallery, SubjectFilter
 from facesvc.stream.policy import Capture, Decision, Evidence, LivenessScore, Moment, Policy, View, decide
 from facesvc.vision.detection import Detection, Floats, MinimumFace, Pixels
 from facesvc.vision.pipeline import Analysis, Face, Pipeline, StageTimes
@@ -27,6 +27,7 @@ class Question:
     max_candidates: int
     minimum_face: MinimumFace
     max_faces: int
+    filters: tuple[SubjectFilter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ class Recognizer:
         if not vectors:
             return []
         limit = max(_NEEDED_CANDIDATES, question.max_candidates)
-        return self.gallery.search(self.contract_id, question.collection_id, np.stack(vectors), limit, self.now())
+        return self.gallery.search(
+            self.contract_id, question.collection_id, np.stack(vectors), limit, self.now(), question.filters
+        )
 
     def recognises(self, collection_id: str, subject_id: str) -> bool:
         """Whether somebody may still be named."""

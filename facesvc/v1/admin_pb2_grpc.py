@@ -65,6 +65,26 @@ class AdminServiceStub:
                 request_serializer=facesvc_dot_v1_dot_admin__pb2.CreateBackupRequest.SerializeToString,
                 response_deserializer=facesvc_dot_v1_dot_admin__pb2.CreateBackupResponse.FromString,
                 _registered_method=True)
+        self.ListBackups = channel.unary_unary(
+                '/facesvc.v1.AdminService/ListBackups',
+                request_serializer=facesvc_dot_v1_dot_admin__pb2.ListBackupsRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_admin__pb2.ListBackupsResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/facesvc.v1.AdminService/RotateKey',
+                request_serializer=facesvc_dot_v1_dot_admin__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_admin__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/facesvc.v1.AdminService/ListAudit',
+                request_serializer=facesvc_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/facesvc.v1.AdminService/VerifyAudit',
+                request_serializer=facesvc_dot_v1_dot_admin__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_admin__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
         self.CreateToken = channel.unary_unary(
                 '/facesvc.v1.AdminService/CreateToken',
                 request_serializer=facesvc_dot_v1_dot_admin__pb2.CreateTokenRequest.SerializeToString,
@@ -129,7 +149,37 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateBackup(self, request, context):
-        """Write a backup. Not implemented yet.
+        """Write a backup into the folder that the settings name, while everything goes on. FAILED_PRECONDITION with reason
+        BACKUP_UNCONFIGURED where they name none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBackups(self, request, context):
+        """The backups in that folder, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Put the keys of all people under a new master key, while everything goes on. Who cancels the call stops it; the next
+        one continues it. FAILED_PRECONDITION with reason KEY_NOT_OURS where the master key is not in a file of this server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Who did what with people's data, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """Whether the audit log is as it was written. Its first broken entry, where it is not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +238,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CreateBackup,
                     request_deserializer=facesvc_dot_v1_dot_admin__pb2.CreateBackupRequest.FromString,
                     response_serializer=facesvc_dot_v1_dot_admin__pb2.CreateBackupResponse.SerializeToString,
+            ),
+            'ListBackups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackups,
+                    request_deserializer=facesvc_dot_v1_dot_admin__pb2.ListBackupsRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_admin__pb2.ListBackupsResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=facesvc_dot_v1_dot_admin__pb2.RotateKeyRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_admin__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=facesvc_dot_v1_dot_admin__pb2.ListAuditRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_admin__pb2.ListAuditResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=facesvc_dot_v1_dot_admin__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_admin__pb2.VerifyAuditResponse.SerializeToString,
             ),
             'CreateToken': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateToken,
@@ -368,6 +438,114 @@ class AdminService:
             '/facesvc.v1.AdminService/CreateBackup',
             facesvc_dot_v1_dot_admin__pb2.CreateBackupRequest.SerializeToString,
             facesvc_dot_v1_dot_admin__pb2.CreateBackupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBackups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.AdminService/ListBackups',
+            facesvc_dot_v1_dot_admin__pb2.ListBackupsRequest.SerializeToString,
+            facesvc_dot_v1_dot_admin__pb2.ListBackupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.AdminService/RotateKey',
+            facesvc_dot_v1_dot_admin__pb2.RotateKeyRequest.SerializeToString,
+            facesvc_dot_v1_dot_admin__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.AdminService/ListAudit',
+            facesvc_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+            facesvc_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.AdminService/VerifyAudit',
+            facesvc_dot_v1_dot_admin__pb2.VerifyAuditRequest.SerializeToString,
+            facesvc_dot_v1_dot_admin__pb2.VerifyAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,7 +53,19 @@ class AdminServiceStub:
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]
     """Counters since the start, of the server and of each open stream, and how it copes with load and heat."""
     CreateBackup: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateBackupRequest, _admin_pb2.CreateBackupResponse]
-    """Write a backup. Not implemented yet."""
+    """Write a backup into the folder that the settings name, while everything goes on. FAILED_PRECONDITION with reason
+    BACKUP_UNCONFIGURED where they name none.
+    """
+    ListBackups: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListBackupsRequest, _admin_pb2.ListBackupsResponse]
+    """The backups in that folder, oldest first."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RotateKeyRequest, _admin_pb2.RotateKeyResponse]
+    """Put the keys of all people under a new master key, while everything goes on. Who cancels the call stops it; the next
+    one continues it. FAILED_PRECONDITION with reason KEY_NOT_OURS where the master key is not in a file of this server.
+    """
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]
+    """Who did what with people's data, oldest first."""
+    VerifyAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyAuditRequest, _admin_pb2.VerifyAuditResponse]
+    """Whether the audit log is as it was written. Its first broken entry, where it is not."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]
     """Make an access token. Not implemented yet."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]
@@ -86,7 +98,19 @@ class AdminServiceAsyncStub(AdminServiceStub):
     GetStatistics: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]  # type: ignore[assignment]
     """Counters since the start, of the server and of each open stream, and how it copes with load and heat."""
     CreateBackup: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateBackupRequest, _admin_pb2.CreateBackupResponse]  # type: ignore[assignment]
-    """Write a backup. Not implemented yet."""
+    """Write a backup into the folder that the settings name, while everything goes on. FAILED_PRECONDITION with reason
+    BACKUP_UNCONFIGURED where they name none.
+    """
+    ListBackups: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListBackupsRequest, _admin_pb2.ListBackupsResponse]  # type: ignore[assignment]
+    """The backups in that folder, oldest first."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RotateKeyRequest, _admin_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Put the keys of all people under a new master key, while everything goes on. Who cancels the call stops it; the next
+    one continues it. FAILED_PRECONDITION with reason KEY_NOT_OURS where the master key is not in a file of this server.
+    """
+    ListAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """Who did what with people's data, oldest first."""
+    VerifyAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyAuditRequest, _admin_pb2.VerifyAuditResponse]  # type: ignore[assignment]
+    """Whether the audit log is as it was written. Its first broken entry, where it is not."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]  # type: ignore[assignment]
     """Make an access token. Not implemented yet."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]  # type: ignore[assignment]
@@ -152,7 +176,43 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.CreateBackupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CreateBackupResponse, _abc.Awaitable[_admin_pb2.CreateBackupResponse]]:
-        """Write a backup. Not implemented yet."""
+        """Write a backup into the folder that the settings name, while everything goes on. FAILED_PRECONDITION with reason
+        BACKUP_UNCONFIGURED where they name none.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBackups(
+        self,
+        request: _admin_pb2.ListBackupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListBackupsResponse, _abc.Awaitable[_admin_pb2.ListBackupsResponse]]:
+        """The backups in that folder, oldest first."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _admin_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RotateKeyResponse, _abc.Awaitable[_admin_pb2.RotateKeyResponse]]:
+        """Put the keys of all people under a new master key, while everything goes on. Who cancels the call stops it; the next
+        one continues it. FAILED_PRECONDITION with reason KEY_NOT_OURS where the master key is not in a file of this server.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _admin_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListAuditResponse, _abc.Awaitable[_admin_pb2.ListAuditResponse]]:
+        """Who did what with people's data, oldest first."""
+
+    @_abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: _admin_pb2.VerifyAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.VerifyAuditResponse, _abc.Awaitable[_admin_pb2.VerifyAuditResponse]]:
+        """Whether the audit log is as it was written. Its first broken entry, where it is not."""
 
     @_abc_1.abstractmethod
     def CreateToken(

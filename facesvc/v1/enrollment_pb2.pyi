@@ -74,6 +74,70 @@ ENROLLMENT_VERDICT_UNDECODABLE: EnrollmentVerdict.ValueType  # 9
 """Not a picture that can be read."""
 Global___EnrollmentVerdict: _TypeAlias = EnrollmentVerdict  # noqa: Y015
 
+class _ImportVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_VERDICT_UNSPECIFIED: _ImportVerdict.ValueType  # 0
+    """Not judged: error says why."""
+    IMPORT_VERDICT_IMPORTED: _ImportVerdict.ValueType  # 1
+    """Stored and searchable."""
+    IMPORT_VERDICT_DUPLICATE: _ImportVerdict.ValueType  # 2
+    """This very encoding is stored for this person already."""
+    IMPORT_VERDICT_IDENTITY_CONFLICT: _ImportVerdict.ValueType  # 3
+    """Looks like somebody else who is enrolled."""
+
+class ImportVerdict(_ImportVerdict, metaclass=_ImportVerdictEnumTypeWrapper):
+    """What became of an encoding."""
+
+IMPORT_VERDICT_UNSPECIFIED: ImportVerdict.ValueType  # 0
+"""Not judged: error says why."""
+IMPORT_VERDICT_IMPORTED: ImportVerdict.ValueType  # 1
+"""Stored and searchable."""
+IMPORT_VERDICT_DUPLICATE: ImportVerdict.ValueType  # 2
+"""This very encoding is stored for this person already."""
+IMPORT_VERDICT_IDENTITY_CONFLICT: ImportVerdict.ValueType  # 3
+"""Looks like somebody else who is enrolled."""
+Global___ImportVerdict: _TypeAlias = ImportVerdict  # noqa: Y015
+
+class _FindingKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FINDING_KIND_UNSPECIFIED: _FindingKind.ValueType  # 0
+    """Never sent."""
+    FINDING_KIND_SAME_IMAGE: _FindingKind.ValueType  # 1
+    """Two people share the same picture."""
+    FINDING_KIND_UNLIKE_OTHERS: _FindingKind.ValueType  # 2
+    """A sample that is not like the others of its person."""
+    FINDING_KIND_ALIKE: _FindingKind.ValueType  # 3
+    """Two people who look like one."""
+    FINDING_KIND_POOR_SAMPLE: _FindingKind.ValueType  # 4
+    """A person with one sample, and that a poor one."""
+    FINDING_KIND_NO_SAMPLE: _FindingKind.ValueType  # 5
+    """A person without a sample that searches can use."""
+
+class FindingKind(_FindingKind, metaclass=_FindingKindEnumTypeWrapper):
+    """What kind of doubt."""
+
+FINDING_KIND_UNSPECIFIED: FindingKind.ValueType  # 0
+"""Never sent."""
+FINDING_KIND_SAME_IMAGE: FindingKind.ValueType  # 1
+"""Two people share the same picture."""
+FINDING_KIND_UNLIKE_OTHERS: FindingKind.ValueType  # 2
+"""A sample that is not like the others of its person."""
+FINDING_KIND_ALIKE: FindingKind.ValueType  # 3
+"""Two people who look like one."""
+FINDING_KIND_POOR_SAMPLE: FindingKind.ValueType  # 4
+"""A person with one sample, and that a poor one."""
+FINDING_KIND_NO_SAMPLE: FindingKind.ValueType  # 5
+"""A person without a sample that searches can use."""
+Global___FindingKind: _TypeAlias = FindingKind  # noqa: Y015
+
 @_typing.final
 class Consent(_message.Message):
     """A person's agreement to be recognised."""
@@ -371,22 +435,32 @@ class ListSubjectsRequest(_message.Message):
     COLLECTION_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """Empty means "default"."""
     page_size: _builtins.int
     """Up to 200; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
+    prefix: _builtins.str
+    """Keep those whose id or name begins with this, in capitals or not; empty keeps all."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SubjectFilter]:
+        """Keep those who pass all of these."""
+
     def __init__(
         self,
         *,
         collection_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        filters: _abc.Iterable[_common_pb2.SubjectFilter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "filters", b"filters", "page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,12 +589,30 @@ class ErasureReceipt(_message.Message):
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
     SAMPLE_IDS_FIELD_NUMBER: _builtins.int
     ERASE_TIME_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    CROP_COUNT_FIELD_NUMBER: _builtins.int
+    BACKUP_NAMES_FIELD_NUMBER: _builtins.int
+    UNREACHED_BACKUPS_FIELD_NUMBER: _builtins.int
+    BOX_IDS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     receipt_id: _builtins.str
     """Unique; a ULID."""
     collection_id: _builtins.str
     """The gallery."""
     subject_id: _builtins.str
     """The person."""
+    event_count: _builtins.int
+    """Events that were removed."""
+    crop_count: _builtins.int
+    """Kept pictures that were removed."""
+    document: _builtins.str
+    """The receipt as JSON, as it was signed."""
+    signature: _builtins.bytes
+    """Ed25519 (RFC 8032) signature of document in UTF-8."""
+    public_key: _builtins.bytes
+    """The public key it verifies under, 32 bytes; it stays the same for the life of the gallery."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The samples that are gone."""
@@ -528,6 +620,18 @@ class ErasureReceipt(_message.Message):
     @_builtins.property
     def erase_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
+
+    @_builtins.property
+    def backup_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Backups on this box out of which the key to this person was removed."""
+
+    @_builtins.property
+    def unreached_backups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Backups out of which it could not be removed, each with why: destroy those."""
+
+    @_builtins.property
+    def box_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The boxes that share the gallery, each of which has forgotten the person."""
 
     def __init__(
         self,
@@ -537,10 +641,18 @@ class ErasureReceipt(_message.Message):
         subject_id: _builtins.str = ...,
         sample_ids: _abc.Iterable[_builtins.str] | None = ...,
         erase_time: _timestamp_pb2.Timestamp | None = ...,
+        event_count: _builtins.int = ...,
+        crop_count: _builtins.int = ...,
+        backup_names: _abc.Iterable[_builtins.str] | None = ...,
+        unreached_backups: _abc.Iterable[_builtins.str] | None = ...,
+        box_ids: _abc.Iterable[_builtins.str] | None = ...,
+        document: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
+        public_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "erase_time", b"erase_time", "receipt_id", b"receipt_id", "sample_ids", b"sample_ids", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_names", b"backup_names", "box_ids", b"box_ids", "collection_id", b"collection_id", "crop_count", b"crop_count", "document", b"document", "erase_time", b"erase_time", "event_count", b"event_count", "public_key", b"public_key", "receipt_id", b"receipt_id", "sample_ids", b"sample_ids", "signature", b"signature", "subject_id", b"subject_id", "unreached_backups", b"unreached_backups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -767,15 +879,29 @@ class ImportEncodingsRequest(_message.Message):
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
     EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CREATE_SUBJECTS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ALLOW_CONFLICT_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """Empty means "default"."""
     subject_id: _builtins.str
-    """The person, who must exist."""
+    """The person. Made known by this call where they are not yet, if create_subjects is set."""
     embedding_contract: _builtins.str
-    """Id of the embedding contract it was made under."""
+    """Id of the embedding contract it was made under. Empty for the present one of the gallery, whose dimension it must
+    have.
+    """
+    display_name: _builtins.str
+    """Name of a person that this call makes known; empty means subject_id."""
+    create_subjects: _builtins.bool
+    """Make people known who are not yet."""
+    source: _builtins.str
+    """Where it comes from, for people to read: up to 256 characters."""
+    allow_conflict: _builtins.bool
+    """Take it even if it looks like somebody else who is enrolled."""
     @_builtins.property
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Under the contract named here."""
+        """Under the contract named here. Normalised by the server; a length of 0 or a value that is not finite is refused."""
 
     def __init__(
         self,
@@ -784,10 +910,14 @@ class ImportEncodingsRequest(_message.Message):
         subject_id: _builtins.str = ...,
         embedding: _abc.Iterable[_builtins.float] | None = ...,
         embedding_contract: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        create_subjects: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        allow_conflict: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "embedding", b"embedding", "embedding_contract", b"embedding_contract", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_conflict", b"allow_conflict", "collection_id", b"collection_id", "create_subjects", b"create_subjects", "display_name", b"display_name", "embedding", b"embedding", "embedding_contract", b"embedding_contract", "source", b"source", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -795,25 +925,105 @@ Global___ImportEncodingsRequest: _TypeAlias = ImportEncodingsRequest  # noqa: Y0
 
 @_typing.final
 class ImportEncodingsResponse(_message.Message):
-    """What became of the encodings."""
+    """The answer to one encoding."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    IMPORTED_COUNT_FIELD_NUMBER: _builtins.int
-    imported_count: _builtins.int
-    """Encodings stored."""
+    VERDICT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    verdict: Global___ImportVerdict.ValueType
+    """What became of it."""
+    message: _builtins.str
+    """In words, with what to do."""
+    sample_id: _builtins.str
+    """The sample, for IMPORTED."""
+    @_builtins.property
+    def error(self) -> _common_pb2.ItemError:
+        """Set where the request itself was wrong, such as an unknown person or another contract."""
+
     def __init__(
         self,
         *,
-        imported_count: _builtins.int = ...,
+        verdict: Global___ImportVerdict.ValueType = ...,
+        message: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+        error: _common_pb2.ItemError | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["imported_count", b"imported_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "message", b"message", "sample_id", b"sample_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportEncodingsResponse: _TypeAlias = ImportEncodingsResponse  # noqa: Y015
+
+@_typing.final
+class ExportEncodingsRequest(_message.Message):
+    """Asks for the templates of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """Empty means "default"."""
+    subject_id: _builtins.str
+    """One person only; empty means everybody."""
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEncodingsRequest: _TypeAlias = ExportEncodingsRequest  # noqa: Y015
+
+@_typing.final
+class ExportEncodingsResponse(_message.Message):
+    """One template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    EMBEDDING_CONTRACT_FIELD_NUMBER: _builtins.int
+    subject_id: _builtins.str
+    """The person."""
+    display_name: _builtins.str
+    """Their name."""
+    sample_id: _builtins.str
+    """The sample."""
+    embedding_contract: _builtins.str
+    """Id of the embedding contract it was made under."""
+    @_builtins.property
+    def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of unit length."""
+
+    def __init__(
+        self,
+        *,
+        subject_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+        embedding: _abc.Iterable[_builtins.float] | None = ...,
+        embedding_contract: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "embedding", b"embedding", "embedding_contract", b"embedding_contract", "sample_id", b"sample_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEncodingsResponse: _TypeAlias = ExportEncodingsResponse  # noqa: Y015
 
 @_typing.final
 class ExportSubjectRequest(_message.Message):
@@ -849,7 +1059,9 @@ class ExportSubjectResponse(_message.Message):
 
     CHUNK_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
-    """The pieces in order make one archive."""
+    """The pieces in order make one ZIP archive: subject.json with all that is known of the person, their samples with
+    vectors, their events and attendance, what was done with their data; and the pictures that were kept.
+    """
     def __init__(
         self,
         *,
@@ -862,3 +1074,247 @@ class ExportSubjectResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportSubjectResponse: _TypeAlias = ExportSubjectResponse  # noqa: Y015
+
+@_typing.final
+class GetErasureReceiptRequest(_message.Message):
+    """Asks for a receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """The receipt."""
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt_id", b"receipt_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureReceiptRequest: _TypeAlias = GetErasureReceiptRequest  # noqa: Y015
+
+@_typing.final
+class GetErasureReceiptResponse(_message.Message):
+    """The receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> Global___ErasureReceipt:
+        """What was forgotten."""
+
+    def __init__(
+        self,
+        *,
+        receipt: Global___ErasureReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetErasureReceiptResponse: _TypeAlias = GetErasureReceiptResponse  # noqa: Y015
+
+@_typing.final
+class MergeSubjectsRequest(_message.Message):
+    """Asks to make one person of two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    MERGED_SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """Empty means "default"."""
+    subject_id: _builtins.str
+    """Who stays."""
+    merged_subject_id: _builtins.str
+    """Who is erased, once their samples are those of the first."""
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        merged_subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "merged_subject_id", b"merged_subject_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeSubjectsRequest: _TypeAlias = MergeSubjectsRequest  # noqa: Y015
+
+@_typing.final
+class MergeSubjectsResponse(_message.Message):
+    """One person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject(self) -> Global___Subject:
+        """Who stayed."""
+
+    @_builtins.property
+    def receipt(self) -> Global___ErasureReceipt:
+        """What was forgotten of the other."""
+
+    def __init__(
+        self,
+        *,
+        subject: Global___Subject | None = ...,
+        receipt: Global___ErasureReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeSubjectsResponse: _TypeAlias = MergeSubjectsResponse  # noqa: Y015
+
+@_typing.final
+class SplitSubjectRequest(_message.Message):
+    """Asks to take samples away from a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    NEW_SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """Empty means "default"."""
+    subject_id: _builtins.str
+    """Whose samples they are now."""
+    new_subject_id: _builtins.str
+    """Whose they are: somebody who is known, or will be by this call. Empty: an id is chosen."""
+    display_name: _builtins.str
+    """Name of a person that this call makes known; empty means the id."""
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The samples; 1 to 1000."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        sample_ids: _abc.Iterable[_builtins.str] | None = ...,
+        new_subject_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "display_name", b"display_name", "new_subject_id", b"new_subject_id", "sample_ids", b"sample_ids", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitSubjectRequest: _TypeAlias = SplitSubjectRequest  # noqa: Y015
+
+@_typing.final
+class SplitSubjectResponse(_message.Message):
+    """Two people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject(self) -> Global___Subject:
+        """Who has the samples now."""
+
+    def __init__(
+        self,
+        *,
+        subject: Global___Subject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitSubjectResponse: _TypeAlias = SplitSubjectResponse  # noqa: Y015
+
+@_typing.final
+class CheckGalleryRequest(_message.Message):
+    """Asks what is doubtful."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    MAX_FINDINGS_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """Empty means "default"."""
+    max_findings: _builtins.int
+    """Findings to report, 1 to 1000; 0 means 100."""
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        max_findings: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "max_findings", b"max_findings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckGalleryRequest: _TypeAlias = CheckGalleryRequest  # noqa: Y015
+
+@_typing.final
+class CheckGalleryResponse(_message.Message):
+    """One doubt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_IDS_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    FALSE_MATCH_RATE_FIELD_NUMBER: _builtins.int
+    kind: Global___FindingKind.ValueType
+    """What kind."""
+    message: _builtins.str
+    """In words, with how sure it is and what to do."""
+    subject_id: _builtins.str
+    """The person, or the first of two."""
+    other_subject_id: _builtins.str
+    """The other person, where there are two."""
+    similarity: _builtins.float
+    """How alike, as a cosine; of UNLIKE_OTHERS the best that the sample reaches."""
+    false_match_rate: _builtins.float
+    """The false-match rate of that similarity: how often two different people are so much alike."""
+    @_builtins.property
+    def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The samples that it is about."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___FindingKind.ValueType = ...,
+        message: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        other_subject_id: _builtins.str = ...,
+        sample_ids: _abc.Iterable[_builtins.str] | None = ...,
+        similarity: _builtins.float = ...,
+        false_match_rate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["false_match_rate", b"false_match_rate", "kind", b"kind", "message", b"message", "other_subject_id", b"other_subject_id", "sample_ids", b"sample_ids", "similarity", b"similarity", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckGalleryResponse: _TypeAlias = CheckGalleryResponse  # noqa: Y015

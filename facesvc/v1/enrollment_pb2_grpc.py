@@ -75,15 +75,40 @@ class EnrollmentServiceStub:
                 request_serializer=facesvc_dot_v1_dot_enrollment__pb2.DeleteSampleRequest.SerializeToString,
                 response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.DeleteSampleResponse.FromString,
                 _registered_method=True)
-        self.ImportEncodings = channel.stream_unary(
+        self.ImportEncodings = channel.stream_stream(
                 '/facesvc.v1.EnrollmentService/ImportEncodings',
                 request_serializer=facesvc_dot_v1_dot_enrollment__pb2.ImportEncodingsRequest.SerializeToString,
                 response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.ImportEncodingsResponse.FromString,
+                _registered_method=True)
+        self.ExportEncodings = channel.unary_stream(
+                '/facesvc.v1.EnrollmentService/ExportEncodings',
+                request_serializer=facesvc_dot_v1_dot_enrollment__pb2.ExportEncodingsRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.ExportEncodingsResponse.FromString,
                 _registered_method=True)
         self.ExportSubject = channel.unary_stream(
                 '/facesvc.v1.EnrollmentService/ExportSubject',
                 request_serializer=facesvc_dot_v1_dot_enrollment__pb2.ExportSubjectRequest.SerializeToString,
                 response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.ExportSubjectResponse.FromString,
+                _registered_method=True)
+        self.GetErasureReceipt = channel.unary_unary(
+                '/facesvc.v1.EnrollmentService/GetErasureReceipt',
+                request_serializer=facesvc_dot_v1_dot_enrollment__pb2.GetErasureReceiptRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.GetErasureReceiptResponse.FromString,
+                _registered_method=True)
+        self.MergeSubjects = channel.unary_unary(
+                '/facesvc.v1.EnrollmentService/MergeSubjects',
+                request_serializer=facesvc_dot_v1_dot_enrollment__pb2.MergeSubjectsRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.MergeSubjectsResponse.FromString,
+                _registered_method=True)
+        self.SplitSubject = channel.unary_unary(
+                '/facesvc.v1.EnrollmentService/SplitSubject',
+                request_serializer=facesvc_dot_v1_dot_enrollment__pb2.SplitSubjectRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.SplitSubjectResponse.FromString,
+                _registered_method=True)
+        self.CheckGallery = channel.unary_stream(
+                '/facesvc.v1.EnrollmentService/CheckGallery',
+                request_serializer=facesvc_dot_v1_dot_enrollment__pb2.CheckGalleryRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_enrollment__pb2.CheckGalleryResponse.FromString,
                 _registered_method=True)
 
 
@@ -148,14 +173,52 @@ class EnrollmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportEncodings(self, request_iterator, context):
-        """Take over encodings made elsewhere. Not implemented yet.
+        """Take over encodings made elsewhere, each judged on its own: one answer to each, in order. What was answered
+        IMPORTED is stored for good. The next search sees it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEncodings(self, request, context):
+        """The templates of a collection, to take them elsewhere: one message a sample, in order of subject_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportSubject(self, request, context):
-        """Everything that is stored about one person. Not implemented yet.
+        """Everything that is stored about one person, for a person who asks what is known of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasureReceipt(self, request, context):
+        """The receipt of an erasure. UNAVAILABLE with reason ERASURE_UNCONFIRMED while a box that shares the gallery has not
+        said yet that it forgot the person too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeSubjects(self, request, context):
+        """Two entries turn out to be one person: the samples of the second become samples of the first, and the second is
+        erased. What the first lacks of names, ids and metadata is taken over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SplitSubject(self, request, context):
+        """Some samples turn out to show somebody else: they become those of a new person, or of one who is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckGallery(self, request, context):
+        """What is doubtful in a collection, the worst first, each with what to do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,15 +267,40 @@ def add_EnrollmentServiceServicer_to_server(servicer, server):
                     request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.DeleteSampleRequest.FromString,
                     response_serializer=facesvc_dot_v1_dot_enrollment__pb2.DeleteSampleResponse.SerializeToString,
             ),
-            'ImportEncodings': grpc.stream_unary_rpc_method_handler(
+            'ImportEncodings': grpc.stream_stream_rpc_method_handler(
                     servicer.ImportEncodings,
                     request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.ImportEncodingsRequest.FromString,
                     response_serializer=facesvc_dot_v1_dot_enrollment__pb2.ImportEncodingsResponse.SerializeToString,
+            ),
+            'ExportEncodings': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEncodings,
+                    request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.ExportEncodingsRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_enrollment__pb2.ExportEncodingsResponse.SerializeToString,
             ),
             'ExportSubject': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportSubject,
                     request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.ExportSubjectRequest.FromString,
                     response_serializer=facesvc_dot_v1_dot_enrollment__pb2.ExportSubjectResponse.SerializeToString,
+            ),
+            'GetErasureReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasureReceipt,
+                    request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.GetErasureReceiptRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_enrollment__pb2.GetErasureReceiptResponse.SerializeToString,
+            ),
+            'MergeSubjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeSubjects,
+                    request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.MergeSubjectsRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_enrollment__pb2.MergeSubjectsResponse.SerializeToString,
+            ),
+            'SplitSubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.SplitSubject,
+                    request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.SplitSubjectRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_enrollment__pb2.SplitSubjectResponse.SerializeToString,
+            ),
+            'CheckGallery': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckGallery,
+                    request_deserializer=facesvc_dot_v1_dot_enrollment__pb2.CheckGalleryRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_enrollment__pb2.CheckGalleryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -453,12 +541,39 @@ class EnrollmentService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(
+        return grpc.experimental.stream_stream(
             request_iterator,
             target,
             '/facesvc.v1.EnrollmentService/ImportEncodings',
             facesvc_dot_v1_dot_enrollment__pb2.ImportEncodingsRequest.SerializeToString,
             facesvc_dot_v1_dot_enrollment__pb2.ImportEncodingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEncodings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/facesvc.v1.EnrollmentService/ExportEncodings',
+            facesvc_dot_v1_dot_enrollment__pb2.ExportEncodingsRequest.SerializeToString,
+            facesvc_dot_v1_dot_enrollment__pb2.ExportEncodingsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -486,6 +601,114 @@ class EnrollmentService:
             '/facesvc.v1.EnrollmentService/ExportSubject',
             facesvc_dot_v1_dot_enrollment__pb2.ExportSubjectRequest.SerializeToString,
             facesvc_dot_v1_dot_enrollment__pb2.ExportSubjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasureReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.EnrollmentService/GetErasureReceipt',
+            facesvc_dot_v1_dot_enrollment__pb2.GetErasureReceiptRequest.SerializeToString,
+            facesvc_dot_v1_dot_enrollment__pb2.GetErasureReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeSubjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.EnrollmentService/MergeSubjects',
+            facesvc_dot_v1_dot_enrollment__pb2.MergeSubjectsRequest.SerializeToString,
+            facesvc_dot_v1_dot_enrollment__pb2.MergeSubjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SplitSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.EnrollmentService/SplitSubject',
+            facesvc_dot_v1_dot_enrollment__pb2.SplitSubjectRequest.SerializeToString,
+            facesvc_dot_v1_dot_enrollment__pb2.SplitSubjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckGallery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/facesvc.v1.EnrollmentService/CheckGallery',
+            facesvc_dot_v1_dot_enrollment__pb2.CheckGalleryRequest.SerializeToString,
+            facesvc_dot_v1_dot_enrollment__pb2.CheckGalleryResponse.FromString,
             options,
             channel_credentials,
             insecure,

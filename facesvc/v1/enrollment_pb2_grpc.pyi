@@ -49,10 +49,26 @@ class EnrollmentServiceStub:
     """The samples of a person, oldest first."""
     DeleteSample: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSampleRequest, _enrollment_pb2.DeleteSampleResponse]
     """Forget one sample."""
-    ImportEncodings: _grpc.StreamUnaryMultiCallable[_enrollment_pb2.ImportEncodingsRequest, _enrollment_pb2.ImportEncodingsResponse]
-    """Take over encodings made elsewhere. Not implemented yet."""
+    ImportEncodings: _grpc.StreamStreamMultiCallable[_enrollment_pb2.ImportEncodingsRequest, _enrollment_pb2.ImportEncodingsResponse]
+    """Take over encodings made elsewhere, each judged on its own: one answer to each, in order. What was answered
+    IMPORTED is stored for good. The next search sees it.
+    """
+    ExportEncodings: _grpc.UnaryStreamMultiCallable[_enrollment_pb2.ExportEncodingsRequest, _enrollment_pb2.ExportEncodingsResponse]
+    """The templates of a collection, to take them elsewhere: one message a sample, in order of subject_id."""
     ExportSubject: _grpc.UnaryStreamMultiCallable[_enrollment_pb2.ExportSubjectRequest, _enrollment_pb2.ExportSubjectResponse]
-    """Everything that is stored about one person. Not implemented yet."""
+    """Everything that is stored about one person, for a person who asks what is known of them."""
+    GetErasureReceipt: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.GetErasureReceiptRequest, _enrollment_pb2.GetErasureReceiptResponse]
+    """The receipt of an erasure. UNAVAILABLE with reason ERASURE_UNCONFIRMED while a box that shares the gallery has not
+    said yet that it forgot the person too.
+    """
+    MergeSubjects: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.MergeSubjectsRequest, _enrollment_pb2.MergeSubjectsResponse]
+    """Two entries turn out to be one person: the samples of the second become samples of the first, and the second is
+    erased. What the first lacks of names, ids and metadata is taken over.
+    """
+    SplitSubject: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.SplitSubjectRequest, _enrollment_pb2.SplitSubjectResponse]
+    """Some samples turn out to show somebody else: they become those of a new person, or of one who is there."""
+    CheckGallery: _grpc.UnaryStreamMultiCallable[_enrollment_pb2.CheckGalleryRequest, _enrollment_pb2.CheckGalleryResponse]
+    """What is doubtful in a collection, the worst first, each with what to do."""
 
 @_typing.type_check_only
 class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
@@ -75,10 +91,26 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     """The samples of a person, oldest first."""
     DeleteSample: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.DeleteSampleRequest, _enrollment_pb2.DeleteSampleResponse]  # type: ignore[assignment]
     """Forget one sample."""
-    ImportEncodings: _aio.StreamUnaryMultiCallable[_enrollment_pb2.ImportEncodingsRequest, _enrollment_pb2.ImportEncodingsResponse]  # type: ignore[assignment]
-    """Take over encodings made elsewhere. Not implemented yet."""
+    ImportEncodings: _aio.StreamStreamMultiCallable[_enrollment_pb2.ImportEncodingsRequest, _enrollment_pb2.ImportEncodingsResponse]  # type: ignore[assignment]
+    """Take over encodings made elsewhere, each judged on its own: one answer to each, in order. What was answered
+    IMPORTED is stored for good. The next search sees it.
+    """
+    ExportEncodings: _aio.UnaryStreamMultiCallable[_enrollment_pb2.ExportEncodingsRequest, _enrollment_pb2.ExportEncodingsResponse]  # type: ignore[assignment]
+    """The templates of a collection, to take them elsewhere: one message a sample, in order of subject_id."""
     ExportSubject: _aio.UnaryStreamMultiCallable[_enrollment_pb2.ExportSubjectRequest, _enrollment_pb2.ExportSubjectResponse]  # type: ignore[assignment]
-    """Everything that is stored about one person. Not implemented yet."""
+    """Everything that is stored about one person, for a person who asks what is known of them."""
+    GetErasureReceipt: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.GetErasureReceiptRequest, _enrollment_pb2.GetErasureReceiptResponse]  # type: ignore[assignment]
+    """The receipt of an erasure. UNAVAILABLE with reason ERASURE_UNCONFIRMED while a box that shares the gallery has not
+    said yet that it forgot the person too.
+    """
+    MergeSubjects: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.MergeSubjectsRequest, _enrollment_pb2.MergeSubjectsResponse]  # type: ignore[assignment]
+    """Two entries turn out to be one person: the samples of the second become samples of the first, and the second is
+    erased. What the first lacks of names, ids and metadata is taken over.
+    """
+    SplitSubject: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.SplitSubjectRequest, _enrollment_pb2.SplitSubjectResponse]  # type: ignore[assignment]
+    """Some samples turn out to show somebody else: they become those of a new person, or of one who is there."""
+    CheckGallery: _aio.UnaryStreamMultiCallable[_enrollment_pb2.CheckGalleryRequest, _enrollment_pb2.CheckGalleryResponse]  # type: ignore[assignment]
+    """What is doubtful in a collection, the worst first, each with what to do."""
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Enrolment. What was acknowledged survives a crash, and the next search sees it. An unknown id is NOT_FOUND."""
@@ -152,8 +184,18 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request_iterator: _MaybeAsyncIterator[_enrollment_pb2.ImportEncodingsRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_enrollment_pb2.ImportEncodingsResponse, _abc.Awaitable[_enrollment_pb2.ImportEncodingsResponse]]:
-        """Take over encodings made elsewhere. Not implemented yet."""
+    ) -> _typing.Union[_abc.Iterator[_enrollment_pb2.ImportEncodingsResponse], _abc.AsyncIterator[_enrollment_pb2.ImportEncodingsResponse]]:
+        """Take over encodings made elsewhere, each judged on its own: one answer to each, in order. What was answered
+        IMPORTED is stored for good. The next search sees it.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportEncodings(
+        self,
+        request: _enrollment_pb2.ExportEncodingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_enrollment_pb2.ExportEncodingsResponse], _abc.AsyncIterator[_enrollment_pb2.ExportEncodingsResponse]]:
+        """The templates of a collection, to take them elsewhere: one message a sample, in order of subject_id."""
 
     @_abc_1.abstractmethod
     def ExportSubject(
@@ -161,6 +203,42 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.ExportSubjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_enrollment_pb2.ExportSubjectResponse], _abc.AsyncIterator[_enrollment_pb2.ExportSubjectResponse]]:
-        """Everything that is stored about one person. Not implemented yet."""
+        """Everything that is stored about one person, for a person who asks what is known of them."""
+
+    @_abc_1.abstractmethod
+    def GetErasureReceipt(
+        self,
+        request: _enrollment_pb2.GetErasureReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.GetErasureReceiptResponse, _abc.Awaitable[_enrollment_pb2.GetErasureReceiptResponse]]:
+        """The receipt of an erasure. UNAVAILABLE with reason ERASURE_UNCONFIRMED while a box that shares the gallery has not
+        said yet that it forgot the person too.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeSubjects(
+        self,
+        request: _enrollment_pb2.MergeSubjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.MergeSubjectsResponse, _abc.Awaitable[_enrollment_pb2.MergeSubjectsResponse]]:
+        """Two entries turn out to be one person: the samples of the second become samples of the first, and the second is
+        erased. What the first lacks of names, ids and metadata is taken over.
+        """
+
+    @_abc_1.abstractmethod
+    def SplitSubject(
+        self,
+        request: _enrollment_pb2.SplitSubjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrollment_pb2.SplitSubjectResponse, _abc.Awaitable[_enrollment_pb2.SplitSubjectResponse]]:
+        """Some samples turn out to show somebody else: they become those of a new person, or of one who is there."""
+
+    @_abc_1.abstractmethod
+    def CheckGallery(
+        self,
+        request: _enrollment_pb2.CheckGalleryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_enrollment_pb2.CheckGalleryResponse], _abc.AsyncIterator[_enrollment_pb2.CheckGalleryResponse]]:
+        """What is doubtful in a collection, the worst first, each with what to do."""
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -449,6 +449,7 @@ class SearchRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """The gallery to look in; empty means "default". One that holds nobody knows nobody."""
     policy: _builtins.str
@@ -465,6 +466,10 @@ class SearchRequest(_message.Message):
     def options(self) -> Global___DetectionOptions:
         """What to look for."""
 
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SubjectFilter]:
+        """Compare with those only who pass all of these; up to 8. Everybody else is as good as not enrolled."""
+
     def __init__(
         self,
         *,
@@ -473,10 +478,11 @@ class SearchRequest(_message.Message):
         policy: _builtins.str = ...,
         max_candidates: _builtins.int = ...,
         options: Global___DetectionOptions | None = ...,
+        filters: _abc.Iterable[_common_pb2.SubjectFilter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "image", b"image", "max_candidates", b"max_candidates", "options", b"options", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "filters", b"filters", "image", b"image", "max_candidates", b"max_candidates", "options", b"options", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -757,6 +763,7 @@ class StreamOpening(_message.Message):
     DIRECTION_FIELD_NUMBER: _builtins.int
     PREDICTIONS_FIELD_NUMBER: _builtins.int
     EVERY_FRAME_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
     camera_id: _builtins.str
     """The camera: 1 to 128 letters, digits, '.', '_', '@' or '-'."""
     zone: _builtins.str
@@ -781,6 +788,10 @@ class StreamOpening(_message.Message):
     def options(self) -> Global___DetectionOptions:
         """What to look for."""
 
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SubjectFilter]:
+        """As SearchRequest.filters."""
+
     def __init__(
         self,
         *,
@@ -793,10 +804,11 @@ class StreamOpening(_message.Message):
         direction: Global___CameraDirection.ValueType = ...,
         predictions: _builtins.bool = ...,
         every_frame: _builtins.bool = ...,
+        filters: _abc.Iterable[_common_pb2.SubjectFilter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "direction", b"direction", "every_frame", b"every_frame", "max_candidates", b"max_candidates", "options", b"options", "policy", b"policy", "predictions", b"predictions", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_id", b"camera_id", "collection_id", b"collection_id", "direction", b"direction", "every_frame", b"every_frame", "filters", b"filters", "max_candidates", b"max_candidates", "options", b"options", "policy", b"policy", "predictions", b"predictions", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1053,3 +1065,58 @@ class FrameResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FrameResult: _TypeAlias = FrameResult  # noqa: Y015
+
+@_typing.final
+class CorrectMatchRequest(_message.Message):
+    """Says that a match was wrong because of a sample that shows somebody else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    SAMPLE_ID_FIELD_NUMBER: _builtins.int
+    ACTUAL_SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """Empty means "default"."""
+    subject_id: _builtins.str
+    """Who was named."""
+    sample_id: _builtins.str
+    """Candidate.sample_id: the sample that the face was most like."""
+    actual_subject_id: _builtins.str
+    """Whose the sample really is; empty removes it."""
+    decision_id: _builtins.str
+    """The decision that was wrong, for the record; may be empty."""
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        sample_id: _builtins.str = ...,
+        actual_subject_id: _builtins.str = ...,
+        decision_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual_subject_id", b"actual_subject_id", "collection_id", b"collection_id", "decision_id", b"decision_id", "sample_id", b"sample_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectMatchRequest: _TypeAlias = CorrectMatchRequest  # noqa: Y015
+
+@_typing.final
+class CorrectMatchResponse(_message.Message):
+    """The sample was moved, or removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CorrectMatchResponse: _TypeAlias = CorrectMatchResponse  # noqa: Y015

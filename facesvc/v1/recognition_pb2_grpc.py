@@ -60,6 +60,11 @@ class RecognitionServiceStub:
                 request_serializer=facesvc_dot_v1_dot_recognition__pb2.RecognizeRequest.SerializeToString,
                 response_deserializer=facesvc_dot_v1_dot_recognition__pb2.RecognizeResponse.FromString,
                 _registered_method=True)
+        self.CorrectMatch = channel.unary_unary(
+                '/facesvc.v1.RecognitionService/CorrectMatch',
+                request_serializer=facesvc_dot_v1_dot_recognition__pb2.CorrectMatchRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_recognition__pb2.CorrectMatchResponse.FromString,
+                _registered_method=True)
 
 
 class RecognitionServiceServicer:
@@ -103,6 +108,14 @@ class RecognitionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CorrectMatch(self, request, context):
+        """"This was not her": the sample that a candidate was found by is moved to the right person, or removed. It is recorded.
+        NOT_FOUND where the sample is not the person's (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecognitionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +143,11 @@ def add_RecognitionServiceServicer_to_server(servicer, server):
                     servicer.Recognize,
                     request_deserializer=facesvc_dot_v1_dot_recognition__pb2.RecognizeRequest.FromString,
                     response_serializer=facesvc_dot_v1_dot_recognition__pb2.RecognizeResponse.SerializeToString,
+            ),
+            'CorrectMatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CorrectMatch,
+                    request_deserializer=facesvc_dot_v1_dot_recognition__pb2.CorrectMatchRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_recognition__pb2.CorrectMatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +286,33 @@ class RecognitionService:
             '/facesvc.v1.RecognitionService/Recognize',
             facesvc_dot_v1_dot_recognition__pb2.RecognizeRequest.SerializeToString,
             facesvc_dot_v1_dot_recognition__pb2.RecognizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CorrectMatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.RecognitionService/CorrectMatch',
+            facesvc_dot_v1_dot_recognition__pb2.CorrectMatchRequest.SerializeToString,
+            facesvc_dot_v1_dot_recognition__pb2.CorrectMatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

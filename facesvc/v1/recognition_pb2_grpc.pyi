@@ -46,6 +46,10 @@ class RecognitionServiceStub:
     wins: one that is still waiting when the next arrives is dropped and counted. A stream that is not opened in time
     ends with DEADLINE_EXCEEDED, reason STREAM_NOT_OPENED.
     """
+    CorrectMatch: _grpc.UnaryUnaryMultiCallable[_recognition_pb2.CorrectMatchRequest, _recognition_pb2.CorrectMatchResponse]
+    """"This was not her": the sample that a candidate was found by is moved to the right person, or removed. It is recorded.
+    NOT_FOUND where the sample is not the person's (any more).
+    """
 
 @_typing.type_check_only
 class RecognitionServiceAsyncStub(RecognitionServiceStub):
@@ -64,6 +68,10 @@ class RecognitionServiceAsyncStub(RecognitionServiceStub):
     """Say who the people before a camera are. The first message opens the stream, all others are frames. The newest frame
     wins: one that is still waiting when the next arrives is dropped and counted. A stream that is not opened in time
     ends with DEADLINE_EXCEEDED, reason STREAM_NOT_OPENED.
+    """
+    CorrectMatch: _aio.UnaryUnaryMultiCallable[_recognition_pb2.CorrectMatchRequest, _recognition_pb2.CorrectMatchResponse]  # type: ignore[assignment]
+    """"This was not her": the sample that a candidate was found by is moved to the right person, or removed. It is recorded.
+    NOT_FOUND where the sample is not the person's (any more).
     """
 
 class RecognitionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +118,16 @@ class RecognitionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Say who the people before a camera are. The first message opens the stream, all others are frames. The newest frame
         wins: one that is still waiting when the next arrives is dropped and counted. A stream that is not opened in time
         ends with DEADLINE_EXCEEDED, reason STREAM_NOT_OPENED.
+        """
+
+    @_abc_1.abstractmethod
+    def CorrectMatch(
+        self,
+        request: _recognition_pb2.CorrectMatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recognition_pb2.CorrectMatchResponse, _abc.Awaitable[_recognition_pb2.CorrectMatchResponse]]:
+        """"This was not her": the sample that a candidate was found by is moved to the right person, or removed. It is recorded.
+        NOT_FOUND where the sample is not the person's (any more).
         """
 
 def add_RecognitionServiceServicer_to_server(servicer: RecognitionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -129,7 +129,6 @@ async def start(settings: Settings, tmp_path: Path) -> AsyncIterator[Start]:
             stack.push_async_callback(server.stop)
             service = await asyncio.to_thread(app.load_service, settings)
             stack.callback(service.gallery.close)
-            stack.callback(service.journal.close)
             stack.callback(service.workers.close)
             stack.push_async_callback(server.stop)
             if vision is not None:

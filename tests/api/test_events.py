@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, timedelta
 
 import grpc
@@ -13,6 +14,8 @@ from sightings import ENTRY, EXIT, INSIDE, T0, decision, sighting
 
 from facesvc.client import CallError, frame, opening
 from facesvc.config import Settings
+from facesvc.errors import AlreadyExistsError
+from facesvc.gallery import Subject
 from facesvc.stream.policy import LivenessScore, Outcome
 from facesvc.stream.presence import Sighting
 from facesvc.v1 import presence_pb2, recognition_pb2
@@ -40,8 +43,27 @@ async def pass_by(running: Running, camera: str, zone: str, frames: int = 3) -> 
 
 
 def note(running: Running, *sightings: Sighting) -> None:
-    """What a camera would have shown."""
+    """What a camera would have shown of people who are enrolled."""
+    for one in sightings:
+        if one.subject_id:
+            meet(running, one.collection_id, one.subject_id)
     running.service.observer.note(sightings)
+
+
+def meet(running: Running, collection_id: str, *names: str) -> None:
+    """Make people known, unless they are."""
+    gallery, now = running.service.gallery, running.service.now()
+    for name in names:
+        with suppress(AlreadyExistsError):
+            gallery.create_subject(
+                Subject(
+                    collection_id=collection_id,
+                    subject_id=name,
+                    display_name=name.title(),
+                    create_time=now,
+                    update_time=now,
+                )
+            )
 
 
 async def written(running: Running) -> None:
@@ -159,7 +181,6 @@ async def test_a_reader_goes_on_after_a_restart_of_the_server(start: Start) -> N
     first = await watched(events)
     assert first.event.seen.decision.subject.subject_id == "ann"
     await running.server.stop()
-    await asyncio.to_thread(running.service.journal.close)
     await asyncio.to_thread(running.service.gallery.close)
     running = await start()
     note(running, sighting("cid"))

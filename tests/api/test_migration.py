@@ -151,7 +151,6 @@ async def test_what_was_migrated_is_there_after_a_restart(
     await migrated(running.client, "other")
     await running.server.stop()
     running.service.gallery.close()
-    running.service.journal.close()
     from facesvc import app
 
     again = await asyncio.to_thread(app.load_service, keeping)
@@ -431,7 +430,6 @@ async def test_list_models_tells_which_is_at_work(running: Running, library: Lib
 async def test_a_lost_key_is_said_at_the_start(running: Running, keeping: Settings) -> None:
     await running.server.stop()
     running.service.gallery.close()
-    running.service.journal.close()
     assert keeping.gallery.key_path.stat().st_mode & 0o077 == 0
     keeping.gallery.key_path.unlink()
     from facesvc import app

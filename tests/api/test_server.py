@@ -22,8 +22,6 @@ from facesvc.errors import DependencyError
 from facesvc.v1 import (
     admin_pb2,
     admin_pb2_grpc,
-    enrollment_pb2,
-    enrollment_pb2_grpc,
     recognition_pb2,
     recognition_pb2_grpc,
 )
@@ -68,17 +66,13 @@ async def test_reflection_lists_and_describes_every_service(start: Start, vision
 async def test_what_is_not_there_yet_says_so(start: Start, vision: Vision) -> None:
     running = await start(vision=vision)
     async with running.channel() as channel:
-        enrollment = enrollment_pb2_grpc.EnrollmentServiceStub(channel)
         admin = admin_pb2_grpc.AdminServiceStub(channel)
         calls = [
-            enrollment.ImportEncodings(iter([enrollment_pb2.ImportEncodingsRequest()])),
-            admin.CreateBackup(admin_pb2.CreateBackupRequest()),
             admin.CreateToken(admin_pb2.CreateTokenRequest()),
             admin.ListTokens(admin_pb2.ListTokensRequest()),
             admin.RevokeToken(admin_pb2.RevokeTokenRequest()),
         ]
-        export = enrollment.ExportSubject(enrollment_pb2.ExportSubjectRequest())
-        for call in [*calls, export.read()]:
+        for call in calls:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

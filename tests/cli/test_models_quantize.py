@@ -17,6 +17,7 @@ import onnx
 import pytest
 import simplejpeg
 import typer
+from galleries import open_gallery
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 from ulid import ULID
@@ -28,7 +29,7 @@ from facesvc.config import GallerySettings, ModelSettings, Settings
 from facesvc.engine import library
 from facesvc.errors import DependencyError, FacesvcError, InputError, NotFoundError, PreconditionError
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
-from facesvc.gallery.crypto import Vault
+from facesvc.gallery.masterkey import KeyFile
 from facesvc.models.default_pack import CALIBRATION
 from facesvc.models.graph import GraphWriter
 from facesvc.models.intake import UNCALIBRATED, draft
@@ -410,8 +411,8 @@ def test_a_real_pack_keeps_its_accuracy(tmp_path: Path) -> None:
 def crops(settings: Settings) -> Gallery:
     """A gallery that keeps the crops of ten pictures of one person."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    vault = Vault(settings.gallery.key_path)
-    gallery = Gallery.open(settings.gallery.path, EmbeddingContract("any", 2), now, vault)
+    key = KeyFile(settings.gallery.key_path)
+    gallery = open_gallery(settings.gallery.path, EmbeddingContract("any", 2), now, key)
     gallery.create_subject(
         Subject(collection_id="default", subject_id="ada", display_name="", create_time=now, update_time=now)
     )

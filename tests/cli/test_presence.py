@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from events.making import arrived, at, left, seen, spoof, stay, unknown
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facesvc.app import load_service
 from facesvc.cli import attendance, times
 from facesvc.cli.event_words import is_known
 from facesvc.client import Client, frame
 from facesvc.errors import InputError
-from facesvc.events.journal import Journal
+from facesvc.gallery import Subject
 from facesvc.v1 import presence_pb2, recognition_pb2
 
 BERLIN = times.zone_of("Europe/Berlin")
@@ -28,15 +28,21 @@ def past(pack_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a server that remembers two days of March."""
     settings = settings_for(tmp_path_factory.mktemp("past"), pack_cache)
     settings = settings.model_copy(update={"events": settings.events.model_copy(update={"retention_days": 3660})})
-    with closing(Journal.open(settings.events_path, at(0))) as journal:
-        journal.append(
-            [seen(at(0)), arrived(at(1)), unknown(at(60)), spoof(at(61)), left(at(9 * 3600)), seen(at(86400), "joe")],
-            [
-                stay(at(0), at(4 * 3600), "jane", display_name="Jane Doe"),
-                stay(at(5 * 3600), at(9 * 3600), "jane", display_name="Jane Doe"),
-                stay(at(86400), at(86400 + 3600), "mallory", display_name='=HYPERLINK("http://x","y")'),
-            ],
+    service = load_service(settings)
+    for name in ("jane", "joe", "mallory"):
+        service.gallery.create_subject(
+            Subject(collection_id="c", subject_id=name, display_name=name, create_time=at(0), update_time=at(0))
         )
+    service.journal.append(
+        [seen(at(0)), arrived(at(1)), unknown(at(60)), spoof(at(61)), left(at(9 * 3600)), seen(at(86400), "joe")],
+        [
+            stay(at(0), at(4 * 3600), "jane", display_name="Jane Doe"),
+            stay(at(5 * 3600), at(9 * 3600), "jane", display_name="Jane Doe"),
+            stay(at(86400), at(86400 + 3600), "mallory", display_name='=HYPERLINK("http://x","y")'),
+        ],
+    )
+    service.workers.close()
+    service.gallery.close()
     with serving(settings) as address:
         yield address
 

@@ -1,9 +1,16 @@
-"""Events and stays, made up."""
+"""Events and stays, made up; and the keys that they are sealed with."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from ulid import ULID
 
+from facesvc.database import Database
+from facesvc.database.opening import open_database
+from facesvc.errors import NotFoundError
+from facesvc.events.journal import Journal
 from facesvc.events.records import (
     ArrivedEvent,
     LeftEvent,
@@ -15,12 +22,39 @@ from facesvc.events.records import (
     Stay,
     UnknownPersonEvent,
 )
+from facesvc.gallery.keyring import Keyring
+from facesvc.gallery.masterkey import KeyFile
 
 T0 = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 
 def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
+
+
+class Welcoming(Keyring):
+    """Makes somebody known when something is first said of them."""
+
+    def seal(self, collection_id: str, subject_id: str, plaintext: bytes, *name: str) -> bytes:
+        try:
+            return super().seal(collection_id, subject_id, plaintext, *name)
+        except NotFoundError:
+            self.make(collection_id, subject_id)
+            return super().seal(collection_id, subject_id, plaintext, *name)
+
+
+def keyring_of(database: Database, key_path: Path, kind: type[Keyring] = Keyring) -> Keyring:
+    """The keys in a database, wrapped by the one at ``key_path``."""
+    keyring = kind(database)
+    keyring.open([KeyFile(key_path)], T0)
+    return keyring
+
+
+@contextmanager
+def opened(url: str, key_path: Path, now: datetime = T0, box_id: str = "") -> Iterator[Journal]:
+    """The journal in a database, which takes what is said of anybody."""
+    with closing(open_database(url)) as database:
+        yield Journal(database, keyring_of(database, key_path, Welcoming), now, box_id)
 
 
 def decision(outcome: str, subject_id: str = "") -> MadeDecision:

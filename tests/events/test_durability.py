@@ -3,24 +3,21 @@
 import signal
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
-from events.making import T0
-
-from facesvc.events.journal import Journal
+from events.making import opened
 
 # Writes until it is killed. A second thread is the watcher: it prints the token and the id of each event it was given,
 # and of each first the id of what was handed in before it was written.
 WRITE = """
 import sys, threading
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from events.making import T0, arrived, seen, stay
-from facesvc.events.journal import Journal
+sys.path.insert(0, sys.argv[3])
+from events.making import T0, opened, seen, stay
 
-journal = Journal.open(Path(sys.argv[1]), T0)
-place = journal.place(sys.argv[3]) if sys.argv[3] else journal.head
+opening = opened(sys.argv[1], Path(sys.argv[2]))
+journal = opening.__enter__()
+place = journal.place(sys.argv[4]) if sys.argv[4] else journal.head
 
 def watch(place):
     while True:
@@ -34,9 +31,9 @@ for batch in range(1_000_000):
 """
 
 
-def run_until_killed(path: Path, token: str, lines: int) -> list[tuple[str, str]]:
+def run_until_killed(url: str, key_path: Path, token: str, lines: int) -> list[tuple[str, str]]:
     """What the watcher of a writer was given that came up, went on after ``token`` and was killed: tokens and ids."""
-    command = [sys.executable, "-c", WRITE, str(path), str(Path(__file__).resolve().parents[1]), token]
+    command = [sys.executable, "-c", WRITE, url, str(key_path), str(Path(__file__).resolve().parents[1]), token]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         read = [child.stdout.readline() for _ in range(lines)]
@@ -46,15 +43,16 @@ def run_until_killed(path: Path, token: str, lines: int) -> list[tuple[str, str]
     return [(token, event_id) for token, event_id in (line.split() for line in read if line.endswith("\n"))]
 
 
-def test_nothing_is_lost_or_twice_across_kills(path: Path) -> None:
-    Journal.open(path, T0).close()
+def test_nothing_is_lost_or_twice_across_kills(database_url: str, key_path: Path) -> None:
+    with opened(database_url, key_path):
+        pass
     given: list[str] = []
     token = ""
     for _ in range(3):
-        lines = run_until_killed(path, token, 60)
+        lines = run_until_killed(database_url, key_path, token, 60)
         given += [event_id for _, event_id in lines]
         token = lines[-1][0]
-    with closing(Journal.open(path, T0)) as journal:
+    with opened(database_url, key_path) as journal:
         kept = [event.event_id for _, event in journal.read(0, 1_000_000)]
         rest = [event.event_id for _, event in journal.read(journal.place(token), 1_000_000)]
     # What was given is what is kept, in order and each once; resumed once more, the rest follows.

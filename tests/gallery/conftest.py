@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from galleries import open_gallery, open_store
 from numpy.typing import NDArray
 from ulid import ULID
 
-from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject, Vault
+from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery.masterkey import KeyFile
 from facesvc.gallery.store import Store
 
 Floats = NDArray[np.float32]
@@ -53,9 +55,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> Vault:
+def vault(tmp_path: Path) -> KeyFile:
     """Its key is not made yet."""
-    return Vault(tmp_path / "key" / "crops.key")
+    return KeyFile(tmp_path / "key" / "master.key")
 
 
 @pytest.fixture
@@ -91,15 +93,15 @@ def make_sample(now: datetime) -> Callable[..., Sample]:
 
 
 @pytest.fixture
-def store(path: Path, contract: EmbeddingContract, now: datetime, vault: Vault) -> Iterator[Store]:
-    opened = Store.open(path, contract, now, vault)
+def store(path: Path, contract: EmbeddingContract, now: datetime, vault: KeyFile) -> Iterator[Store]:
+    opened = open_store(path, contract, now, vault)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def gallery(path: Path, contract: EmbeddingContract, now: datetime, vault: Vault) -> Iterator[Gallery]:
-    opened = Gallery.open(path, contract, now, vault)
+def gallery(path: Path, contract: EmbeddingContract, now: datetime, vault: KeyFile) -> Iterator[Gallery]:
+    opened = open_gallery(path, contract, now, vault)
     yield opened
     opened.close()
 

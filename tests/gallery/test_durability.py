@@ -8,8 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from galleries import open_gallery
 
-from facesvc.gallery import EmbeddingContract, Gallery
+from facesvc.gallery import EmbeddingContract
+from facesvc.gallery.masterkey import KeyFile
 
 # Enrols until it is killed; a line says what the gallery has acknowledged: sample id, subject id, seed of the vector.
 ENROL = """
@@ -18,10 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
 from ulid import ULID
+from facesvc.database.sqlite import SqliteDatabase
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery.masterkey import KeyFile
 
 now = datetime(2026, 3, 2, tzinfo=UTC)
-gallery = Gallery.open(Path(sys.argv[1]), EmbeddingContract("resnet-a/1", 64), now)
+database = SqliteDatabase(Path(sys.argv[1]))
+gallery = Gallery.open(database, EmbeddingContract("resnet-a/1", 64), now, [KeyFile(Path(sys.argv[2]))])
 for seed in range(1_000_000):
     subject_id = f"p{seed // 3}"
     if seed % 3 == 0:
@@ -37,8 +42,8 @@ for seed in range(1_000_000):
 """
 
 
-def test_every_acknowledged_sample_survives_a_kill(path: Path, now: datetime) -> None:
-    command = [sys.executable, "-c", ENROL, str(path)]
+def test_every_acknowledged_sample_survives_a_kill(path: Path, vault: KeyFile, now: datetime) -> None:
+    command = [sys.executable, "-c", ENROL, str(path), str(vault.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = [child.stdout.readline() for _ in range(40)]
@@ -47,7 +52,7 @@ def test_every_acknowledged_sample_survives_a_kill(path: Path, now: datetime) ->
     assert child.returncode == -signal.SIGKILL
     acknowledged = [line.split() for line in lines if line.endswith("\n")]
     assert len(acknowledged) >= 40
-    with closing(Gallery.open(path, EmbeddingContract("resnet-a/1", 64), now)) as gallery:
+    with closing(open_gallery(path, EmbeddingContract("resnet-a/1", 64), now, vault)) as gallery:
         stored = {
             sample.sample_id
             for number in range(gallery.subject_count("office"))
@@ -60,4 +65,4 @@ def test_every_acknowledged_sample_survives_a_kill(path: Path, now: datetime) ->
             query = (vector / np.linalg.norm(vector)).astype(np.float32)
             [[best]] = gallery.search("resnet-a/1", "office", query[None], 1, now)
             assert (best.subject_id, best.sample_id) == (subject_id, sample_id)
-            assert best.similarity > 0.9999
+            assert best.similarity > 0.999

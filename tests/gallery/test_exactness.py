@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from facesvc.gallery import Sample, Subject
+from facesvc.gallery.index import PeopleIndex
+from facesvc.gallery.records import Audience, SubjectFilter
 from facesvc.gallery.roster import Roster
 
 # Few directions, so that draws are full of ties, whose similarities are exact in float32.
@@ -28,17 +30,19 @@ class Answer(NamedTuple):
 
 def brute_force(samples: list[Sample], query: NDArray[np.float32], limit: int, hidden: set[str]) -> list[Answer]:
     best: dict[str, Answer] = {}
-    for sample in samples:
+    for sample in samples:  # in the order of their row ids: of the equally good ones of somebody the first counts
         assert sample.vector is not None
-        answer = Answer(sample.subject_id, float(np.clip(sample.vector @ query, -1, 1)), sample.sample_id)
+        vector = sample.vector.astype(np.float16).astype(np.float32)  # as the index holds it
+        answer = Answer(sample.subject_id, float(np.clip(vector @ query, -1, 1)), sample.sample_id)
         known = best.get(sample.subject_id, answer)
-        best[sample.subject_id] = min(known, answer, key=lambda a: (-a.similarity, a.sample_id))
+        best[sample.subject_id] = max(known, answer, key=lambda a: a.similarity)
     shown = [answer for subject_id, answer in best.items() if subject_id not in hidden]
     return sorted(shown, key=lambda answer: (-answer.similarity, answer.subject_id))[:limit]
 
 
 def search(roster: Roster, query: NDArray[np.float32], limit: int, hidden: set[str]) -> list[Answer]:
-    found = roster.search(query, limit, lambda subject: subject.subject_id not in hidden)
+    shown = tuple(sorted({f"p{number}" for number in range(12)} - hidden))
+    found = roster.search(query, limit, Audience(filters=(SubjectFilter("me", shown or ("nobody",)),)))
     return [Answer(candidate.subject_id, candidate.similarity, candidate.sample_id) for candidate in found]
 
 
@@ -52,11 +56,11 @@ def build(make_subject: Callable[..., Subject], make_sample: Callable[..., Sampl
     """A roster of (subject id, vector) pairs, and the samples that went into it."""
 
     def build(owned: list[tuple[str, NDArray[np.float32]]]) -> tuple[Roster, list[Sample]]:
-        roster = Roster(len(owned[0][1]) if owned else 4)
+        roster = Roster(PeopleIndex(len(owned[0][1]) if owned else 4))
         samples = [make_sample(subject_id, vector=vector) for subject_id, vector in owned]
         for row_id, sample in enumerate(samples, start=1):
-            roster.put_subject(make_subject(sample.subject_id))
-            roster.add_sample(row_id, sample)
+            roster.put_subject(make_subject(sample.subject_id, metadata={"me": sample.subject_id}))
+            roster.add_samples([(row_id, sample)])
         return roster, samples
 
     return build

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from galleries import open_gallery
 from numpy.typing import NDArray
 
 from facesvc.errors import ContractMismatchError, DependencyError, InputError, PreconditionError
-from facesvc.gallery import EmbeddingContract, Gallery, Migration, Sample, SampleName, Subject, Vault
+from facesvc.gallery import EmbeddingContract, Gallery, Migration, Sample, SampleName, Subject
+from facesvc.gallery.masterkey import KeyFile
 
 Floats = NDArray[np.float32]
 Embed = Callable[[bytes, EmbeddingContract], Floats]
@@ -26,7 +28,7 @@ def found(gallery: Gallery, embed: Embed, now: datetime) -> Callable[[str, Embed
     def found(subject_id: str, contract: EmbeddingContract) -> list[str]:
         vector = embed(subject_id.encode(), contract)
         [candidates] = gallery.search(contract.contract_id, "office", vector[None], 10, now)
-        return [candidate.subject_id for candidate in candidates if candidate.similarity > 0.9999]
+        return [candidate.subject_id for candidate in candidates if candidate.similarity > 0.999]
 
     return found
 
@@ -66,7 +68,7 @@ def test_the_whole_way(
         assert migration.put(pending[1], embed(b"bob", target))
         [[best]] = migration.search("office", embed(b"bob", target)[None], 5, now)
         assert best.subject_id == "bob"
-        assert best.similarity == pytest.approx(1)
+        assert best.similarity == pytest.approx(1, abs=1e-3)
         assert list(migration.pending()) == [pending[0], pending[2]]
         assert migration.put_many({pending[0]: embed(b"ada", target), pending[2]: embed(b"carl", target)}) == 2
         assert gallery.has_vectors_for(target.contract_id) == (3, 3)
@@ -114,7 +116,7 @@ def test_who_is_enrolled_meanwhile_is_not_forgotten(
 
 def test_who_has_no_crop_is_named_and_left_out_only_on_purpose(
     path: Path,
-    vault: Vault,
+    vault: KeyFile,
     gallery: Gallery,
     contract: EmbeddingContract,
     target: EmbeddingContract,
@@ -139,9 +141,9 @@ def test_who_has_no_crop_is_named_and_left_out_only_on_purpose(
     [listed] = gallery.list_samples("office", "bob")
     assert (listed.sample_id, listed.vector) == (sample.sample_id, None)
     gallery.close()
-    with closing(Gallery.open(path, target, now, vault)) as again:  # it is the current one: nothing is refused
+    with closing(open_gallery(path, target, now, vault)) as again:  # it is the current one: nothing is refused
         assert again.has_vectors_for(target.contract_id) == (1, 2)
-    with closing(Gallery.open(path, contract, now, vault)) as again:  # and the way back loses nobody
+    with closing(open_gallery(path, contract, now, vault)) as again:  # and the way back loses nobody
         [[best]] = again.search(contract.contract_id, "office", embed(b"bob", contract)[None], 1, now)
         assert best.subject_id == "bob"
         again.delete_sample("office", "bob", sample.sample_id)
@@ -160,7 +162,7 @@ def test_a_crop_of_no_use_can_be_given_up(
     with gallery.begin_migration(target) as migration:
         with pytest.raises(DependencyError) as damaged:
             migration.crop(2)
-        assert damaged.value.reason == "CROP_DAMAGED"
+        assert damaged.value.reason == "GALLERY_DAMAGED"
         migration.give_up(2)
         assert embed_pending(migration) == 1
         assert (list(migration.pending()), len(migration.unmigratable())) == ([], 1)
@@ -304,7 +306,7 @@ def test_a_migration_that_is_over_does_nothing(gallery: Gallery, target: Embeddi
 
 def test_an_abandoned_migration_goes_on_where_it_was(
     path: Path,
-    vault: Vault,
+    vault: KeyFile,
     gallery: Gallery,
     contract: EmbeddingContract,
     target: EmbeddingContract,
@@ -319,11 +321,11 @@ def test_an_abandoned_migration_goes_on_where_it_was(
     with gallery.begin_migration(target) as migration:
         migration.put(2, embed(b"bob", target))
     gallery.close()
-    with closing(Gallery.open(path, contract, now, vault)) as again, again.begin_migration(target) as migration:
+    with closing(open_gallery(path, contract, now, vault)) as again, again.begin_migration(target) as migration:
         assert list(migration.pending()) == [3]
         [[best]] = migration.search("office", embed(b"ada", target)[None], 1, now)
         assert best.subject_id == "ada"
-        assert best.similarity == pytest.approx(1)
+        assert best.similarity == pytest.approx(1, abs=1e-3)
         migration.put(3, embed(b"carl", target))
         migration.switch(now, allow_missing=False)
         assert again.sample_count("office") == 3
@@ -392,6 +394,7 @@ def test_a_full_disk_stops_no_search_and_leaves_the_old_contract(
     for number in range(60):
         enrol_crop(f"p{number}")
     database = gallery._store._database  # SQLite's own limit stands in for a full disk
+    database.execute("VACUUM main")  # no free pages from before
     with gallery.begin_migration(target) as migration:
         [(pages,)] = database.select("PRAGMA page_count")
         database.execute(f"PRAGMA max_page_count = {pages}")

@@ -33,7 +33,7 @@ def recognise(gallery: Gallery, embed: Embed, now: datetime) -> Callable[[str, E
     def recognise(subject_id: str, contract: EmbeddingContract) -> str | None:
         vector = embed(subject_id.encode(), contract)
         [candidates] = gallery.search(contract.contract_id, "office", vector[None], 1, now)
-        return candidates[0].subject_id if candidates and candidates[0].similarity > 0.9999 else None
+        return candidates[0].subject_id if candidates and candidates[0].similarity > 0.999 else None
 
     return recognise
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from galleries import open_gallery, open_store
 
+from facesvc.database.exchange import keyring_path
 from facesvc.errors import ContractMismatchError, DependencyError, PreconditionError
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
 from facesvc.gallery.store import Store
@@ -18,7 +19,6 @@ from facesvc.gallery.store import Store
 CONTRACT = "resnet-a/1"
 MakeSubject = Callable[..., Subject]
 MakeSample = Callable[..., Sample]
-Embed = Callable[[bytes, EmbeddingContract], NDArray[np.float32]]
 
 
 @pytest.mark.parametrize("other", [EmbeddingContract("resnet-b/7", 4), EmbeddingContract("resnet-a/1", 8)])
@@ -30,23 +30,23 @@ def test_a_gallery_of_another_contract_is_refused_by_name(
     make_subject: MakeSubject,
     make_sample: MakeSample,
 ) -> None:
-    with closing(Store.open(path, contract, now)) as store:
+    with closing(open_store(path, contract, now)) as store:
         store.create_subject(make_subject())
         store.add_sample(make_sample())
     with pytest.raises(ContractMismatchError) as refused:
-        Store.open(path, other, now)
+        open_store(path, other, now)
     assert f"{contract.contract_id} ({contract.dimension} values)" in refused.value.message
     assert f"{other.contract_id} ({other.dimension} values)" in refused.value.message
     assert "start with it (`facesvc models use NAME`)" in refused.value.message
-    Store.open(path, contract, now).close()  # the refusal let go of the file and changed nothing
+    open_store(path, contract, now).close()  # the refusal let go of the file and changed nothing
 
 
 def test_a_gallery_of_a_newer_facesvc_is_refused(path: Path, contract: EmbeddingContract, now: datetime) -> None:
-    Store.open(path, contract, now).close()
+    open_store(path, contract, now).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO migrations VALUES ('0999_iris', 0)")
     with pytest.raises(PreconditionError, match=r"written by a newer facesvc \(it has 0999_iris\)") as refused:
-        Store.open(path, contract, now)
+        open_store(path, contract, now)
     assert refused.value.reason == "GALLERY_TOO_NEW"
 
 
@@ -57,11 +57,10 @@ def test_a_migration_that_fails_leaves_nothing_half_done(
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE samples (someone_elses TEXT)")  # in the way of the second table
     with pytest.raises(DependencyError, match="table samples already exists"):
-        Store.open(path, contract, now)
+        open_store(path, contract, now)
     with closing(sqlite3.connect(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        assert tables == {"samples", "migrations"}
-        assert connection.execute("SELECT * FROM migrations").fetchall() == []
+        assert tables == {"samples"}
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\x89PNG\r\n\x1a\n" + b"x" * 5000])
@@ -71,7 +70,7 @@ def test_a_file_that_is_no_database_is_named(
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(DependencyError, match=f"gallery {path}: it is not a SQLite database; check the path"):
-        Gallery.open(path, contract, now)
+        open_gallery(path, contract, now)
     assert path.read_bytes() == content
 
 
@@ -82,7 +81,7 @@ def test_a_damaged_file_is_named(
     make_sample: MakeSample,
     now: datetime,
 ) -> None:
-    with closing(Store.open(path, contract, now)) as store:
+    with closing(open_store(path, contract, now)) as store:
         store.create_subject(make_subject())
         for _ in range(100):
             store.add_sample(make_sample())
@@ -90,18 +89,21 @@ def test_a_damaged_file_is_named(
     half = len(content) // 2
     path.write_bytes(content[:half] + b"\xff" * (len(content) - half))
     with pytest.raises(DependencyError, match=r"damaged.*restore the last backup") as refused:
-        Gallery.open(path, contract, now)
+        open_gallery(path, contract, now)
     assert refused.value.reason == "GALLERY_DAMAGED"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE vectors SET vector = zeroblob(16)",
-        "UPDATE vectors SET vector = x'00'",
+        "UPDATE vectors SET sealed = zeroblob(45)",
+        "UPDATE vectors SET sealed = x'01'",
+        "UPDATE samples SET sealed = zeroblob(45)",
         "UPDATE samples SET create_time = 9223372036854775807",
-        "UPDATE subjects SET metadata = '{'",
-        "UPDATE subjects SET display_name = char(7)",
+        "UPDATE subjects SET sealed = zeroblob(45)",
+        "UPDATE subjects SET sealed = x'01'",
+        "UPDATE keyring.subject_keys SET wrapped = zeroblob(61) WHERE subject_id = 'ada'",
+        "UPDATE keyring.subject_keys SET key_id = 'nobody''s' WHERE subject_id = 'ada'",
     ],
 )
 def test_a_damaged_row_is_named(
@@ -112,101 +114,100 @@ def test_a_damaged_row_is_named(
     now: datetime,
     damage: str,
 ) -> None:
-    with closing(Store.open(path, contract, now)) as store:
+    with closing(open_store(path, contract, now)) as store:
         store.create_subject(make_subject())
         store.add_sample(make_sample())
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(damage)
+        assert store._database.execute(damage) == 1
+    with pytest.raises(DependencyError, match=r"subject ada.* is damaged .*restore the last backup") as refused:
+        open_gallery(path, contract, now)
+    assert refused.value.reason == "GALLERY_DAMAGED"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"display_name": "Ada"}', "\\udcff"])
+def test_a_row_that_holds_something_else_is_named(store: Store, make_subject: MakeSubject, content: str) -> None:
+    store.create_subject(make_subject())
+    sealed = store.keyring.seal("office", "ada", content.encode(), "subject", "office", "ada")
+    store._database.execute("UPDATE subjects SET sealed = ?", (sealed,))
     with pytest.raises(DependencyError, match=r"subject ada.* is damaged .*restore the last backup"):
-        Gallery.open(path, contract, now)
+        store.get_subject("office", "ada")
 
 
 def test_a_path_that_cannot_be_used_is_named(tmp_path: Path, contract: EmbeddingContract, now: datetime) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DependencyError, match=r"cannot be opened \(File exists\)"):
-        Store.open(tmp_path / "file" / "gallery.sqlite", contract, now)
+    with pytest.raises(DependencyError, match=f"gallery {tmp_path}/file/gallery.sqlite cannot be .*; check"):
+        open_store(tmp_path / "file" / "gallery.sqlite", contract, now)
     with pytest.raises(DependencyError, match=r"cannot be opened \(Is a directory\)"):
-        Store.open(tmp_path, contract, now)
+        open_store(tmp_path, contract, now)
 
 
 def test_one_process_at_a_time(path: Path, contract: EmbeddingContract, now: datetime, store: Store) -> None:
     with pytest.raises(DependencyError, match="another process has it open") as refused:
-        Store.open(path, contract, now, busy_timeout_s=0.0)
+        open_store(path, contract, now)
     assert refused.value.reason == "GALLERY_IN_USE"
     store.close()
-    Store.open(path, contract, now).close()
+    open_store(path, contract, now).close()
 
 
-def test_only_the_owner_can_read_it(path: Path, store: Store, make_subject: MakeSubject) -> None:
-    store.create_subject(make_subject())
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert files == {"gallery.sqlite": 0o600, "gallery.sqlite-wal": 0o600}
+def test_only_the_owner_can_read_it(
+    path: Path, contract: EmbeddingContract, now: datetime, make_subject: MakeSubject
+) -> None:
+    for subject_id in ("ada", "bob"):  # new, and opened again
+        with closing(open_store(path, contract, now)) as store:
+            store.create_subject(make_subject(subject_id))
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+            files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+            names = ("gallery.sqlite", "gallery.sqlite-wal", "gallery.sqlite-keys", "gallery.sqlite-keys-wal")
+            assert files == dict.fromkeys(names, 0o600)
 
 
 def test_a_file_that_others_could_read_is_closed_to_them(
     path: Path, contract: EmbeddingContract, now: datetime
 ) -> None:
     path.parent.mkdir()
-    path.touch(mode=0o644)
-    Store.open(path, contract, now).close()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for file in (path, keyring_path(path)):
+        file.touch(mode=0o644)
+    open_store(path, contract, now).close()
+    for file in (path, keyring_path(path)):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("seed", [1, 3])  # two with which SQLite leaves copies behind, unless the file is written anew
-def test_what_was_erased_is_on_no_page_of_any_file(
-    path: Path,
-    store: Store,
-    make_subject: MakeSubject,
-    make_sample: MakeSample,
-    now: datetime,
-    target: EmbeddingContract,
-    embed: Embed,
-    seed: int,
+def test_the_key_of_the_erased_is_on_no_page_of_any_file(
+    path: Path, store: Store, make_subject: MakeSubject, now: datetime, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    store.contracts.register(target)
-    traces: dict[str, list[bytes]] = {}
-    pieces: dict[str, list[bytes]] = {}
-    for number in generator.permutation(60):
-        subject_id = f"person-{number:02}"
-        note = f"Note on {subject_id}." + "." * int(generator.integers(900))
-        store.create_subject(make_subject(subject_id, display_name=f"Name of {subject_id}.", metadata={"note": note}))
-        sample = make_sample(subject_id, tuple(generator.normal(size=4)))
-        row_id = store.add_sample(sample, generator.bytes(int(generator.integers(1, 9000))))
-        [(sealed,)] = store._database.select("SELECT sealed FROM crops WHERE row_id = ?", (row_id,))
-        other = embed(subject_id.encode(), target)
-        store.contracts.put(target.contract_id, {row_id: other})
-        assert sample.vector is not None
-        vectors = [sample.vector.tobytes(), other.tobytes()]
-        traces[subject_id] = [f"Name of {subject_id}.".encode(), note[:18].encode(), *vectors, sealed[:32]]
-        pieces[subject_id] = [sealed[at : at + 32] for at in range(0, len(sealed) - 31, 100)]  # it may span pages
+    for number in generator.permutation(200):
+        store.create_subject(make_subject(f"person-{number:03}" + "x" * int(generator.integers(60))))
+    found = store._database.select("SELECT subject_id, wrapped FROM keyring.subject_keys WHERE subject_id <> ''")
+    keys: dict[str, bytes] = dict(found)
 
-    def on_disk() -> dict[str, int]:
+    def on_disk() -> set[str]:
         content = b"".join(file.read_bytes() for file in path.parent.iterdir())
-        return {subject_id: sum(trace in content for trace in left) for subject_id, left in traces.items()}
+        pieces = {name: (wrapped[:16], wrapped[16:32], wrapped[-16:]) for name, wrapped in keys.items()}
+        return {name for name, some in pieces.items() if any(piece in content for piece in some)}
 
-    assert set(on_disk().values()) == {5}
-    erased = set(list(traces)[::2])
+    assert on_disk() == set(keys)
+    erased = set(generator.permutation(sorted(keys))[:100].tolist())
     for subject_id in erased:
         store.erase_subject("office", subject_id, now)
-    assert on_disk() == {subject_id: 0 if subject_id in erased else 5 for subject_id in traces}
-    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
-    assert not [subject_id for subject_id in erased for piece in pieces[subject_id] if piece in content]
+    assert on_disk() == set(keys) - erased
 
 
-def test_a_deleted_sample_is_on_no_page_of_any_file(
-    path: Path, store: Store, make_subject: MakeSubject, make_sample: MakeSample
+def test_a_deleted_sample_leaves_the_files(
+    path: Path, contract: EmbeddingContract, now: datetime, make_subject: MakeSubject, make_sample: MakeSample
 ) -> None:
-    store.create_subject(make_subject())
     sample = make_sample(direction=(1, 2, 3, 4))
-    assert sample.vector is not None
-    store.add_sample(sample, b"crop")
-    [(sealed,)] = store._database.select("SELECT sealed FROM crops")
-    traces = (sample.vector.tobytes(), sealed)
-    assert all(trace in b"".join(file.read_bytes() for file in path.parent.iterdir()) for trace in traces)
-    store.delete_sample("office", "ada", sample.sample_id)
-    assert not any(trace in file.read_bytes() for file in path.parent.iterdir() for trace in traces)
+    with closing(open_store(path, contract, now)) as store:
+        store.create_subject(make_subject())
+        store.add_sample(sample, b"crop")
+        sealed = [store._database.select(f"SELECT sealed FROM {table}")[0][0] for table in ("vectors", "crops")]
+
+        def in_the_files(trace: bytes) -> bool:
+            return any(trace in file.read_bytes() for file in path.parent.iterdir())
+
+        assert all(map(in_the_files, sealed))
+        store.delete_sample("office", "ada", sample.sample_id)
+    assert not any(map(in_the_files, sealed))  # once the log is emptied; until then only the key opens it
 
 
 def test_a_full_disk_is_named_and_nothing_is_half_written(
@@ -238,7 +239,9 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(
 
 
 def test_the_promises_to_the_disk_are_switched_on(store: Store) -> None:
-    # A power cut cannot be tested here, and a distribution's SQLite may have some of these on by itself.
-    names = ("journal_mode", "locking_mode", "synchronous", "foreign_keys", "secure_delete", "temp_store")
-    found = [store._database.select(f"PRAGMA {name}")[0][0] for name in names]
-    assert found == ["wal", "exclusive", 2, 1, 1, 2]
+    # That SQLite syncs is taken on trust, and a distribution's may have some of these on by itself.
+    names = ("locking_mode", "foreign_keys", "temp_store")
+    assert [store._database.select(f"PRAGMA {name}")[0][0] for name in names] == ["exclusive", 1, 2]
+    for file in ("main", "keyring"):
+        names = ("journal_mode", "synchronous", "secure_delete")
+        assert [store._database.select(f"PRAGMA {file}.{name}")[0][0] for name in names] == ["wal", 2, 1]

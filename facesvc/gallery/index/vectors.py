@@ -1,20 +1,10 @@
-"""Exact nearest neighbours by cosine, over faiss, which only this file imports.
+"""Exact nearest neighbours by cosine, in float32."""
 
-A flat index compares with every vector: exact, and at an office's size (10 000 templates of 512 values are 20 MB)
-about a millisecond on one core, less than an approximate index would save.
-"""
-
-import faiss
 import numpy as np
-from numpy.typing import NDArray
 
+from facesvc.gallery.index.places import Ids
+from facesvc.gallery.index.scans import faiss
 from facesvc.gallery.records import Floats
-
-# OpenMP's idle workers spin for the next parallel region; on a small box they would take the cores that inference
-# needs. The setting holds for the process.
-faiss.omp_set_num_threads(1)
-
-Ids = NDArray[np.int64]
 
 
 class VectorIndex:

@@ -1,0 +1,96 @@
+"""The keys of a backup: what opens what is in it, a person's key at a place of its own, so that it can be taken out.
+
+A file of records: four bytes of length, a tag, and a sealed row. The tag is made of the ids of whose key it is, by
+which it is found without reading the others. A key is taken out by zeros over its sealed row, where it lies: no older
+version of the file is left on the disk, and an interruption spoils no other. The first record holds what belongs to
+nobody. Pure values.
+"""
+
+import json
+from collections.abc import Iterator
+
+from facesvc.backup.tables import KeyTables
+from facesvc.database import Row
+from facesvc.gallery.crypto import Cipher, SealBrokenError, associated
+from facesvc.gallery.keyring import NOBODY
+
+_MARK = b"facesvc keys 1\n"
+_LENGTH_SIZE = 4
+_TAG_SIZE = 32
+
+
+class KeysDamagedError(Exception):
+    """The content is not as it was written."""
+
+
+def encode(tables: KeyTables, cipher: Cipher, name: str) -> bytes:
+    """The content of the file for the backup ``name``."""
+    rest = [[_to_json(row) for row in rows] for rows in (tables.master_keys, tables.signer, tables.nobody)]
+    records = [_record(_tag(cipher, *NOBODY), rest, cipher, name)]
+    records += [_record(_tag(cipher, *row[:2]), _to_json(row), cipher, name) for row in tables.people]
+    return _MARK + b"".join(records)
+
+
+def decode(content: bytes, cipher: Cipher, name: str) -> KeyTables:
+    """The inverse of ``encode``, less what was taken out. Raises ``KeysDamagedError``."""
+    first, *others = [content[start:end] for start, end in _places(content)]
+    try:
+        if first[:_TAG_SIZE] != _tag(cipher, *NOBODY):
+            raise KeysDamagedError
+        rest = json.loads(cipher.unseal(first[_TAG_SIZE:], associated("backup keys", name)))
+        master_keys, signer, nobody = ([_from_json(row) for row in rows] for rows in rest)
+        people = []
+        for record in others:
+            if not any(record[_TAG_SIZE:]):
+                continue
+            row = _from_json(json.loads(cipher.unseal(record[_TAG_SIZE:], associated("backup keys", name))))
+            if record[:_TAG_SIZE] != _tag(cipher, row[0], row[1]):
+                raise KeysDamagedError
+            people.append(row)
+    except (SealBrokenError, ValueError, TypeError, IndexError) as error:
+        raise KeysDamagedError from error
+    return KeyTables(master_keys, signer, nobody, people)
+
+
+def place_of(content: bytes, cipher: Cipher, collection_id: str, subject_id: str) -> tuple[int, int] | None:
+    """Where somebody's sealed row is: first byte and length; None where it is not there, or was taken out."""
+    tag = content.find(_tag(cipher, collection_id, subject_id))
+    if tag < 0:
+        return None
+    start, end = tag + _TAG_SIZE, tag + int.from_bytes(content[tag - _LENGTH_SIZE : tag], "big")
+    return (start, end - start) if any(content[start:end]) else None
+
+
+def count(content: bytes) -> int:
+    """How many people have a key there, as far as can be told without the key to it. Raises ``KeysDamagedError``."""
+    return sum(any(content[start + _TAG_SIZE : end]) for start, end in _places(content)) - 1
+
+
+def _record(tag: bytes, value: object, cipher: Cipher, name: str) -> bytes:
+    record = tag + cipher.seal(json.dumps(value).encode(), associated("backup keys", name))
+    return len(record).to_bytes(_LENGTH_SIZE, "big") + record
+
+
+def _places(content: bytes) -> Iterator[tuple[int, int]]:
+    """First and last byte (exclusive) of each record, tag and row. Raises ``KeysDamagedError``."""
+    at = len(_MARK)
+    if not content.startswith(_MARK) or at == len(content):
+        raise KeysDamagedError
+    while at < len(content):
+        start = at + _LENGTH_SIZE
+        at = start + int.from_bytes(content[at:start], "big")
+        if at > len(content) or at - start <= _TAG_SIZE:
+            raise KeysDamagedError
+        yield start, at
+
+
+def _tag(cipher: Cipher, collection_id: str, subject_id: str) -> bytes:
+    return cipher.tag("backup subject", associated(collection_id, subject_id))
+
+
+def _to_json(row: Row) -> list[object]:
+    return [{"hex": value.hex()} if isinstance(value, bytes) else value for value in row]
+
+
+def _from_json(row: list[object]) -> Row:
+    return tuple(bytes.fromhex(value["hex"]) if isinstance(value, dict) else value for value in row)

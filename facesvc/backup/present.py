@@ -1,0 +1,75 @@
+"""What outlives a restore: what the gallery that was there until now knows of erasures, and its audit log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from facesvc.database import Database, Row
+from facesvc.errors import DependencyError
+from facesvc.gallery.keyring import Keyring, KeySource
+
+_CHANGE = "SELECT change FROM changes"
+_RECEIPTS = "SELECT receipt_id, collection_id, subject_id, erase_time, change, receipt, signature FROM receipts"
+_AUDIT = "SELECT sequence, time, actor, action, collection_id, subject_id, detail, hash FROM audit ORDER BY sequence"
+_HEAD = "SELECT singleton, sequence, hash, forgotten, anchor, tag FROM audit_head"
+_SIGNER = "SELECT singleton, sealed FROM keyring.signer"
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Of the gallery until now, rows in the order of the statements here; nothing, where there is none.
+
+    ``identity`` is the same for the same gallery at any time; empty where its key is not at hand. ``problem`` is why it
+    could not be read, in words.
+    """
+
+    change: int = 0
+    receipts: Sequence[Row] = ()
+    audit: Sequence[Row] = ()
+    head: Sequence[Row] = ()
+    signer: Sequence[Row] = ()
+    identity: bytes = b""
+    problem: str = ""
+
+
+def read_present(database: Database, keys: Sequence[KeySource], now: datetime) -> Present:
+    """What is to outlive, as far as it can be read: who restores may do so because it cannot."""
+    try:
+        [(change,)] = database.select(_CHANGE)
+        known = Present(change=change, receipts=database.select(_RECEIPTS))
+    except (DependencyError, ValueError) as error:
+        return Present(problem=str(error))
+    try:
+        keyring = Keyring(database)
+        keyring.open(keys, now)
+        audit, head, signer = (database.select(sql) for sql in (_AUDIT, _HEAD, _SIGNER))
+        return replace(known, audit=audit, head=head, signer=signer, identity=identity_of(keyring))
+    except DependencyError as error:
+        return replace(known, problem=error.message)
+
+
+def identity_of(keyring: Keyring) -> bytes:
+    """The same for the same gallery at any time."""
+    return keyring.tag("identity", b"")
+
+
+def carry_over(present: Present, database: Database, keyring: Keyring) -> None:
+    """Receipts, and of the same gallery the longer audit log, into the database that takes its place.
+
+    Inside the caller's transaction.
+    """
+    known = {receipt_id for receipt_id, *_ in database.select(_RECEIPTS)}
+    insert = "INSERT INTO receipts (receipt_id, collection_id, subject_id, erase_time, change, receipt, signature)"
+    database.execute_many(
+        f"{insert} VALUES (?, ?, ?, ?, ?, ?, ?)", [row for row in present.receipts if row[0] not in known]
+    )
+    if present.identity != identity_of(keyring):
+        return
+    if not database.select(_SIGNER):
+        database.execute_many("INSERT INTO keyring.signer (singleton, sealed) VALUES (?, ?)", present.signer)
+    ends = [int(head[0][1]) if head else 0 for head in (present.head, database.select(_HEAD))]
+    if ends[0] > ends[1]:
+        database.execute("DELETE FROM audit")
+        database.execute("DELETE FROM audit_head")
+        database.execute_many("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", present.audit)
+        database.execute_many("INSERT INTO audit_head VALUES (?, ?, ?, ?, ?, ?)", present.head)

@@ -1,0 +1,138 @@
+"""Three boxes, one gallery in one PostgreSQL: what one is told all know, and one that is cut off goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+import pytest
+import pytest_asyncio
+from databases import PostgresServer
+
+from facesvc.app import App
+from facesvc.client import AsyncClient
+from facesvc.client.errors import CallError
+from facesvc.config import Settings
+from facesvc.v1 import common_pb2, enrollment_pb2
+
+PATIENCE_S = 20
+
+
+class Box:
+    """One server, and a client of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = App(settings)
+        self.client: AsyncClient
+
+    async def __aenter__(self) -> Self:
+        await self._app.__aenter__()
+        self.client = AsyncClient(f"127.0.0.1:{self._app.port}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+        await self._app.__aexit__(None, None, None)
+
+    async def name_of(self, picture: bytes) -> str:
+        """Who is in a picture; empty for nobody that the box knows."""
+        [face] = (await self.client.search(picture)).faces
+        decision = face.decision
+        return decision.subject.subject_id if decision.outcome == common_pb2.OUTCOME_MATCH else ""
+
+    async def knows(self, picture: bytes, subject_id: str) -> None:
+        """Returns once the box takes the face for that person, or for nobody where it is empty."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.name_of(picture) != subject_id:
+                pass  # each look takes its time
+
+
+Open = Callable[[str], Awaitable[Box]]
+
+
+@pytest.fixture
+def settings_of(settings: Settings, postgres_url: str, tmp_path: Path) -> Callable[[str], Settings]:
+    def settings_of(box_id: str) -> Settings:
+        gallery = {"path": tmp_path / box_id / "gallery.db", "key_file": tmp_path / "master.key"}
+        store = {"url": postgres_url, "box_id": box_id, "poll_seconds": 0.5, "confirm_seconds": 1.0}
+        return settings.model_copy(
+            update={
+                "server": settings.server.model_copy(update={"listen": "127.0.0.1:0"}),
+                "gallery": settings.gallery.model_copy(update=gallery),
+                "store": settings.store.model_copy(update=store),
+            }
+        )
+
+    return settings_of
+
+
+@pytest_asyncio.fixture
+async def boxes(settings_of: Callable[[str], Settings]) -> AsyncIterator[list[Box]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Box(settings_of(name))) for name in ("lobby", "lab", "store")]
+
+
+async def enrol(box: Box, picture: bytes, subject_id: str = "tom") -> None:
+    await box.client.create_subject(enrollment_pb2.Subject(subject_id=subject_id))
+    sample = enrollment_pb2.EnrollSamplesRequest(
+        subject_id=subject_id, image=common_pb2.Image(data=picture), allow_conflict=True
+    )
+    [answer] = [one async for one in box.client.enroll([sample])]
+    assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED, answer.message
+
+
+async def test_who_is_enrolled_on_one_is_known_to_all(boxes: list[Box], guest_png: bytes) -> None:
+    await enrol(boxes[0], guest_png)
+    for box in boxes:
+        await box.knows(guest_png, "tom")
+    await boxes[1].client.update_subject(enrollment_pb2.Subject(subject_id="tom", disabled=True), ["disabled"])
+    for box in boxes:
+        await box.knows(guest_png, "")
+
+
+async def test_without_the_database_recognition_goes_on_and_nothing_is_lost(
+    boxes: list[Box], guest_png: bytes, postgres_server: PostgresServer
+) -> None:
+    meg = enrollment_pb2.Subject(subject_id="meg", display_name="Meg")
+    await enrol(boxes[0], guest_png)
+    for box in boxes:
+        await box.knows(guest_png, "tom")
+    postgres_server.kill()
+    try:
+        for box in boxes:
+            assert await box.name_of(guest_png) == "tom"
+        with pytest.raises(CallError, match="does not answer") as refused:
+            await boxes[1].client.create_subject(meg)
+        assert refused.value.reason == "GALLERY_AWAY"
+    finally:
+        postgres_server.start()
+    await boxes[1].client.create_subject(meg)
+    assert (await boxes[2].client.get_subject("meg")).display_name == "Meg"
+    assert await boxes[2].name_of(guest_png) == "tom"
+
+
+async def test_an_erasure_is_confirmed_by_all_before_the_receipt(boxes: list[Box], guest_png: bytes) -> None:
+    await enrol(boxes[0], guest_png)
+    for box in boxes:
+        await box.knows(guest_png, "tom")
+    receipt = await boxes[0].client.erase_subject("tom")
+    assert receipt.box_ids == ["lab", "lobby", "store"]
+    assert [await box.name_of(guest_png) for box in boxes] == ["", "", ""]
+
+
+async def test_a_box_that_is_away_keeps_the_receipt_back(
+    settings_of: Callable[[str], Settings], guest_png: bytes
+) -> None:
+    async with Box(settings_of("lobby")) as lobby:
+        async with Box(settings_of("lab")) as lab:
+            await enrol(lobby, guest_png)
+            await lab.knows(guest_png, "tom")
+        with pytest.raises(CallError, match="lab did not say yet") as waiting:
+            await lobby.client.erase_subject("tom")
+        assert waiting.value.reason == "ERASURE_UNCONFIRMED"
+        receipt_id = str(waiting.value).split("receipt ")[1].split()[0]
+        async with Box(settings_of("lab")) as lab:
+            assert await lab.name_of(guest_png) == ""
+            receipt = await lobby.client.get_erasure_receipt(receipt_id)
+            assert receipt.box_ids == ["lab", "lobby"]

@@ -1,0 +1,191 @@
+"""The view that is kept in a file: what it gives back is what the store has, whatever has happened in between."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from galleries import key_beside
+
+from facesvc.database.sqlite import SqliteDatabase
+from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery.loading import Loader
+
+CONTRACT = "resnet-a/1"
+DIRECTIONS = np.eye(4)
+
+
+@pytest.fixture(autouse=True)
+def _always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facesvc.gallery.gallery.WORTH_SAVING", 0)
+
+
+@pytest.fixture
+def view_path(tmp_path: Path) -> Path:
+    return tmp_path / "view"
+
+
+@pytest.fixture
+def reopen(path: Path, view_path: Path, contract: EmbeddingContract, now: datetime) -> Iterator[Callable[..., Gallery]]:
+    opened: list[Gallery] = []
+
+    def reopen(*, saved: bool = True, contract: EmbeddingContract = contract) -> Gallery:
+        for gallery in opened:
+            gallery.close()
+        database = SqliteDatabase(path, busy_timeout_s=0.1)
+        where = view_path if saved else None
+        opened.append(Gallery.open(database, contract, now, [key_beside(path)], where))
+        return opened[-1]
+
+    yield reopen
+    for gallery in opened:
+        gallery.close()
+
+
+@pytest.fixture
+def read_from_store(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whose samples a loader had to read from the store, one by one."""
+    read: list[str] = []
+    add_stale = Loader._add_stale
+
+    def watched(loader: Loader) -> None:
+        read.extend(subject_id for _, subject_id in loader._stale)
+        add_stale(loader)
+
+    monkeypatch.setattr(Loader, "_add_stale", watched)
+    return read
+
+
+def enrol(gallery: Gallery, make_subject: Callable[..., Subject], sample: Sample, now: datetime) -> None:
+    if not any(one.subject_id == sample.subject_id for one in gallery.list_subjects("office", 100)[0]):
+        gallery.create_subject(make_subject(sample.subject_id))
+    gallery.add_sample(sample, None, now, contract_id=CONTRACT)
+
+
+def answers(gallery: Gallery, now: datetime) -> list[list[tuple[str, str, float]]]:
+    found = gallery.search(CONTRACT, "office", DIRECTIONS.astype(np.float32), 10, now)
+    return [[(one.subject_id, one.sample_id, round(one.similarity, 3)) for one in each] for each in found]
+
+
+@pytest.fixture
+def filled(
+    reopen: Callable[..., Gallery],
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    now: datetime,
+) -> Gallery:
+    """Four people of two samples each."""
+    gallery = reopen()
+    for number, name in enumerate(("ada", "bob", "cyd", "dan")):
+        for other in (0.1, 0.4):
+            direction = DIRECTIONS[number] + other * DIRECTIONS[(number + 1) % 4]
+            enrol(gallery, make_subject, make_sample(name, tuple(direction)), now)
+    return gallery
+
+
+def test_a_saved_view_is_taken_over(
+    filled: Gallery, reopen: Callable[..., Gallery], read_from_store: list[str], now: datetime
+) -> None:
+    before = answers(filled, now)
+    assert filled.save_view()
+    assert answers(reopen(), now) == before
+    assert read_from_store == []
+    assert answers(reopen(saved=False), now) == before
+    assert sorted(read_from_store) == ["ada", "bob", "cyd", "dan"]
+
+
+def test_only_who_has_changed_since_is_read_anew(
+    filled: Gallery,
+    reopen: Callable[..., Gallery],
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    read_from_store: list[str],
+    now: datetime,
+) -> None:
+    filled.save_view()
+    enrol(filled, make_subject, make_sample("bob", (0, 1, 0, 1)), now)
+    filled.delete_sample("office", "cyd", filled.list_samples("office", "cyd")[0].sample_id)
+    filled.update_subject(make_subject("dan", display_name="Daniel"), {"display_name"}, now)
+    filled.erase_subject("office", "ada", now)
+    enrol(filled, make_subject, make_sample("eve", (1, 0, 0, 0)), now)
+    before = answers(filled, now)
+    assert answers(reopen(), now) == before
+    assert sorted(read_from_store) == ["bob", "cyd", "dan", "eve"]
+
+
+def test_who_was_erased_and_comes_again_is_not_who_was_saved(
+    filled: Gallery,
+    reopen: Callable[..., Gallery],
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    now: datetime,
+) -> None:
+    filled.save_view()
+    filled.erase_subject("office", "ada", now)
+    enrol(filled, make_subject, make_sample("ada", (0, 0, 0, 1)), now)
+    before = answers(filled, now)
+    assert answers(reopen(), now) == before
+
+
+def test_the_file_says_nothing(filled: Gallery, view_path: Path) -> None:
+    filled.save_view()
+    content = view_path.read_bytes()
+    assert view_path.stat().st_mode & 0o777 == 0o600
+    for sample in filled.samples("office"):
+        assert sample.vector is not None
+        assert sample.vector.astype(np.float16).tobytes() not in content
+        assert sample.sample_id.encode() not in content
+    assert b"Ada" not in content
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "huge"])
+def test_a_damaged_file_costs_time_and_nothing_else(
+    filled: Gallery, reopen: Callable[..., Gallery], view_path: Path, now: datetime, damage: str
+) -> None:
+    before = answers(filled, now)
+    filled.save_view()
+    content = view_path.read_bytes()
+    step = max(1, len(content) // 12)
+    for at in range(0, len(content), step):
+        flipped = content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+        broken = {
+            "cut": content[:at],
+            "flipped": flipped,
+            "empty": b"",
+            "foreign": b"x" * at,
+            "huge": content[:at] + b"\xff" * 64,
+        }[damage]
+        view_path.write_bytes(broken)
+        assert answers(reopen(), now) == before
+
+
+def test_a_view_of_another_contract_is_of_no_use(
+    filled: Gallery, reopen: Callable[..., Gallery], target: EmbeddingContract, now: datetime
+) -> None:
+    filled.save_view()
+    for name in ("ada", "bob", "cyd", "dan"):
+        filled.erase_subject("office", name, now)
+    vector = np.eye(6, dtype=np.float32)[:1]
+    assert reopen(contract=target).search(target.contract_id, "office", vector, 1, now + timedelta(days=1)) == [[]]
+
+
+def test_a_full_disk_keeps_the_file_of_before(
+    filled: Gallery, view_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.save_view()
+    before = view_path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert not filled.save_view()
+    assert view_path.read_bytes() == before
+    assert [one.name for one in view_path.parent.glob("view*")] == ["view"]
+
+
+def test_a_small_gallery_is_not_saved(filled: Gallery, view_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facesvc.gallery.gallery.WORTH_SAVING", 9)
+    assert not filled.save_view()
+    assert not view_path.exists()
