@@ -206,6 +206,8 @@ class App:
         store, loop = self._settings.store, asyncio.get_running_loop()
 
         def forget(collection_id: str, subject_id: str) -> None:
+            if service.backups is not None:
+                service.backups.puncture(collection_id, subject_id)  # those on this box
             loop.call_soon_threadsafe(service.observer.forget, collection_id, subject_id)
 
         self._follower = Follower(service.gallery, store.box_id, store.poll_seconds, now, forget)

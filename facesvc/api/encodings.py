@@ -37,8 +37,6 @@ UNKNOWN_QUALITY = 0.0
 """Of a sample whose picture nobody has seen."""
 _MAX_REQUEST_BYTES = 32 << 10  # 4096 values and the longest texts take 20 KiB
 _TOO_LARGE = Request()
-# A vector that was given unit length once has it to this, and is kept as it is: what was exported comes back the same.
-_UNIT_ERROR = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +173,7 @@ def _unit(request: Request, contract: EmbeddingContract) -> Floats:
     if not np.isfinite(length) or length == 0:
         message = "the encoding has a length of 0, or a value that is not finite: leave it out"
         raise InputError(message, field="embedding")
-    return (values if abs(length - 1) < _UNIT_ERROR else values / length).astype(np.float32)
+    return (values / length).astype(np.float32)  # which leaves a vector of unit length as it is, to the last bit
 
 
 def _add(service: Service, engine: Engine, run: Sequence[_Arrived], actor: str) -> list[Sample | FacesvcError]:

@@ -97,7 +97,10 @@ class Backups:
 
     def puncture(self, collection_id: str, subject_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """As ``Shelf.puncture``, for somebody whom the database knows no more."""
-        return self.shelf.puncture(collection_id, subject_id)
+        reached, unreached = self.shelf.puncture(collection_id, subject_id)
+        for one in unreached:
+            _log.error("somebody who was erased may still be in a backup", subject_id=subject_id, backup=one)
+        return reached, unreached
 
     def create(self, now: datetime) -> Backup:
         """Make a backup, read it back, and remove what is past ``keep``.

@@ -198,7 +198,8 @@ class Shelf:
                 content = self.folder.manifest(name).read_bytes()
                 with suppress(DependencyError):
                     again = manifest.rewrapped(content, name, self._ciphers())
-                    pass
+                    if again != content:
+                        write(self.folder.manifest(name), again)
 
 
 def keys_at_hand(sources: Sequence[KeySource]) -> list[bytes]:

@@ -50,7 +50,7 @@ class Exchange:
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """The new database is made inside; where that succeeds, and nobody has either open any more, they are exchanged.
+        """The new database is made inside; once that succeeds, and nobody has either open any more, it takes its place.
 
         Meanwhile ``finish``, and with it whoever wants to open the old one, is refused.
         """

@@ -125,7 +125,8 @@ class _Collection:
         self.sample_counts[who] += 1
         other, others = self._pictures.setdefault(sample.image_sha256, (who, which))
         if other != who:
-            self.shared.append(_Shared((other, who), (others, which)))
+            first, second = sorted(((other, others), (who, which)))
+            self.shared.append(_Shared((first[0], second[0]), (first[1], second[1])))
         if sample.vector is None:
             return
         if len(self.sample_ids) == MAX_SAMPLES:

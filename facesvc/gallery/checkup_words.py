@@ -14,14 +14,13 @@ def same_image(first: str, second: str) -> str:
 
 def unlike_others(subject_id: str, count: int, others: int, similarity: float, rate: float) -> str:
     """Samples of somebody that are unlike the rest."""
-    which = "a sample is" if count == 1 else f"{count} samples are"
+    often = f"of different people at least 1 pair in {_rounded(1 / rate):,} is as alike"
+    how = f"similarity {similarity:.3f} at best; {often}"
     if count == others:
-        which = "the two samples are not" if count == 1 else f"{count} and {others} samples are not"
-        return f"{subject_id}: {which} alike, {_how_unlike(similarity, rate)}. One may show somebody else: look at both"
-    return (
-        f"{subject_id}: {which} not like the other {others}, {_how_unlike(similarity, rate)}. Look whether it shows"
-        " somebody else, or is of no use"
-    )
+        which = "the two samples" if count == 1 else f"{count} samples and the other {others}"
+        return f"{subject_id}: {which} are not alike ({how}). Some may show somebody else: look at all of them"
+    which = "a sample is" if count == 1 else f"{count} samples are"
+    return f"{subject_id}: {which} not like the other {others} ({how}). Look whether it shows somebody else, or nobody"
 
 
 def rather(subject_id: str, sample_id: str, other_id: str, similarity: float) -> str:
@@ -35,12 +34,12 @@ def rather(subject_id: str, sample_id: str, other_id: str, similarity: float) ->
 def alike(first: str, second: str, similarity: float, rate: float, pairs: int) -> str:
     """Two people who look like one."""
     expected = rate * pairs
-    chance = f"about {_rounded(expected):,} are by chance" if expected >= 1 else "hardly one is by chance"
+    chance = f"about {_rounded(expected):,} are so" if expected >= 1 else "hardly one is so"
     return (
-        f"{first} and {second} look like one person: similarity {similarity:.3f}, as at most 1 in"
-        f" {_rounded(1 / rate):,} pairs of different people; of the {pairs:,} pairs of samples here {chance}. If they"
-        f" are one: `facesvc subjects merge {first} {second}`; if not, such as twins, expect them to be AMBIGUOUS, and"
-        " add good pictures of both"
+        f"{first} and {second} look like one person: similarity {similarity:.3f}; of different people at most 1 pair"
+        f" in {_rounded(1 / rate):,} is so alike, and of the {pairs:,} pairs of samples here {chance} by chance. If"
+        f" they are one: `facesvc subjects merge {first} {second}`; if not, such as twins, searches find them"
+        " AMBIGUOUS: add good pictures of both"
     )
 
 
@@ -60,11 +59,6 @@ def poor_sample(subject_id: str, quality: float) -> str:
         f"{subject_id} has one sample, of quality {quality:.2f} only, and is missed more often than others. Enrol two"
         " or three good pictures: `facesvc enroll`"
     )
-
-
-def _how_unlike(similarity: float, rate: float) -> str:
-    """How little a similarity says."""
-    return f"at best {similarity:.3f}, as at least 1 in {_rounded(1 / rate):,} pairs of different people"
 
 
 def _rounded(number: float) -> int:

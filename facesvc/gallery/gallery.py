@@ -5,11 +5,12 @@ so at the commit. The one inside ``Views`` guards the memory, and nobody holds i
 for other searches, never for a commit. A change is committed before the memory learns of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -36,6 +37,10 @@ from facesvc.gallery.records import (
 from facesvc.gallery.store import Store
 from facesvc.gallery.views import Known, View, Views, mismatch
 
+# A box that shares a gallery says that it is there so often, also where nothing has changed.
+_SAY_AGAIN = timedelta(seconds=10)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Gallery:
     """People and their templates. Every method may be called from any thread."""
@@ -45,6 +50,9 @@ class Gallery:
         self._view_path = view_path
         self._changing = Lock()
         self._change = store.change
+        self._caught_up: list[tuple[str, str]] = []
+        self._said_change = -1
+        self._said_time = _LONG_AGO
         self._views = Views(Loader(store, store.contracts.current, view_path).load())
         self._views.tend()
 
@@ -151,7 +159,7 @@ class Gallery:
         """As ``Store.create_subject``."""
         with self._changing:
             created = self._store.create_subject(subject, request_id)
-            self._views.put_subject(created)
+            self._take_over([(created.collection_id, created.subject_id)], lambda: self._views.put_subject(created))
         return created
 
     def get_subject(self, collection_id: str, subject_id: str) -> Subject:
@@ -183,7 +191,7 @@ class Gallery:
         """As ``Store.update_subject``; the next search obeys it."""
         with self._changing:
             updated = self._store.update_subject(subject, fields, now)
-            self._views.put_subject(updated)
+            self._take_over([(updated.collection_id, updated.subject_id)], lambda: self._views.put_subject(updated))
         return updated
 
     def erase_subject(
@@ -239,12 +247,18 @@ class Gallery:
         with self._changing:
             if contract_id != self.contract.contract_id:
                 raise mismatch(contract_id, self.contract)
+            if self._store.shared and conflict_similarity is not None:
+                self._caught_up += self._catch_up()  # else somebody of another box could be enrolled twice
             batch = Batch(self._store, self._views, conflict_similarity, now)
             outcomes = batch.add(samples, crops, create)
-            for subject in batch.created:
-                self._views.put_subject(subject)
-            self._views.add_samples(batch.added)
+            keys = {(sample.collection_id, sample.subject_id) for _, sample in batch.added}
+            self._take_over(keys, partial(self._add, batch))
         return outcomes
+
+    def _add(self, batch: Batch) -> None:
+        for subject in batch.created:
+            self._views.put_subject(subject)
+        self._views.add_samples(batch.added)
 
     def list_samples(self, collection_id: str, subject_id: str) -> list[Sample]:
         """As ``Store.list_samples``."""
@@ -254,7 +268,8 @@ class Gallery:
         """As ``Store.delete_sample``; the next search does not find the sample."""
         with self._changing:
             row_id = self._store.delete_sample(collection_id, subject_id, sample_id)
-            self._views.drop_sample(SampleName(collection_id, subject_id, sample_id), row_id)
+            name = SampleName(collection_id, subject_id, sample_id)
+            self._take_over([(collection_id, subject_id)], lambda: self._views.drop_sample(name, row_id))
 
     def merge_subjects(
         self, collection_id: str, subject_id: str, merged_id: str, now: datetime
@@ -322,12 +337,26 @@ class Gallery:
     def follow(self, box_id: str, now: datetime) -> list[tuple[str, str]]:
         """Takes over what was changed in a shared database since the last time, and says so; who was erased."""
         with self._changing:
-            change = self._store.change
-            changed = self._store.changed_since(self._change)
-            erased = self._refresh(dict.fromkeys(changed))
-            self._change = change
-        self._store.boxes.say(box_id, change, now)
+            erased = [*self._caught_up, *self._catch_up()]
+            self._caught_up, change = [], self._change
+        if change > self._said_change or now >= self._said_time + _SAY_AGAIN:
+            self._store.boxes.say(box_id, change, now)
+            self._said_change, self._said_time = change, now
         return erased
+
+    def _catch_up(self) -> list[tuple[str, str]]:
+        """Reads anew what was changed since the last time; who was erased."""
+        change = self._store.change
+        erased = self._refresh(dict.fromkeys(self._store.changed_since(self._change)))
+        self._change = change
+        return erased
+
+    def _take_over(self, keys: Iterable[tuple[str, str]], known: Callable[[], None]) -> None:
+        """Makes a change visible to searches, by what is ``known`` of it where nobody else can have come between."""
+        if self._store.shared:
+            self._refresh(keys)
+        else:
+            known()
 
     @contextmanager
     def _changing_in_steps(self, *keys: tuple[str, str]) -> Iterator[None]:

@@ -136,3 +136,18 @@ async def test_a_box_that_is_away_keeps_the_receipt_back(
             assert await lab.name_of(guest_png) == ""
             receipt = await lobby.client.get_erasure_receipt(receipt_id)
             assert receipt.box_ids == ["lab", "lobby"]
+
+
+async def test_a_box_may_change_whom_another_made_known_a_moment_ago(boxes: list[Box], guest_png: bytes) -> None:
+    for number in range(10):
+        lobby, lab = boxes[number % 3].client, boxes[(number + 1) % 3].client
+        subject_id = f"visitor-{number}"
+        await lobby.create_subject(enrollment_pb2.Subject(subject_id=subject_id))
+        sample = enrollment_pb2.EnrollSamplesRequest(
+            subject_id=subject_id, image=common_pb2.Image(data=guest_png), allow_conflict=True
+        )
+        [answer] = [one async for one in lab.enroll([sample])]
+        assert answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED, answer.message
+        await lobby.delete_sample(subject_id, answer.sample.sample_id)
+    for box in boxes:
+        await box.knows(guest_png, "")

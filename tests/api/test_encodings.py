@@ -258,6 +258,23 @@ async def test_who_leaves_frees_the_place(start: Start, settings: Settings) -> N
             assert words([answer]) == ["IMPORTED"]
 
 
+async def test_there_is_a_bound_on_how_many_import_at_once(start: Start, settings: Settings) -> None:
+    client = (await start(with_limits(settings, max_enrollments=1))).client
+    done = asyncio.Event()
+
+    async def held() -> AsyncIterator[Request]:
+        yield jane()
+        await done.wait()
+
+    first = client.import_encodings(held())
+    assert words([await anext(first)]) == ["IMPORTED"]
+    with pytest.raises(CallError) as caught:
+        await imported(client, jane(vector(2)))
+    assert caught.value.reason == "TOO_MANY_ENROLLMENTS"
+    done.set()
+    assert [answer async for answer in first] == []
+
+
 async def test_models_without_error_rates_cannot_check_for_conflicts(running: Running, client: AsyncClient) -> None:
     engine = running.service.engine
     unmeasured = replace(engine.policies, calibration=Calibration((), 0, 0, ""))

@@ -2,12 +2,13 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from backup.offices import at, contents, key_of, office, shelf_of, traces_of
 
-from facesvc.backup import keys
+from facesvc.backup import keys, manifest
 from facesvc.backup.shelf import Shelf
 from facesvc.database.sqlite import SqliteDatabase
 from facesvc.gallery.crypto import Cipher, SealBrokenError
@@ -175,6 +176,19 @@ def test_any_damage_is_noticed(tmp_path: Path) -> None:
         assert file == shelf.folder.manifest(name) or "missing" in shelf.describe(name, verify=True).problem
         file.write_bytes(content)
     assert shelf.describe(name, verify=True).problem == ""
+
+
+def test_the_chunks_must_make_up_what_was_copied(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada")
+        opened.database.execute("CREATE TABLE ballast (content BLOB)")
+        opened.database.execute("INSERT INTO ballast VALUES (randomblob(3000000))")
+        name = opened.backups.create(at(1)).name
+        shelf = opened.backups.shelf
+        known = shelf.open(name)
+        turned = replace(known, manifest=replace(known.manifest, chunks=known.manifest.chunks[::-1]))
+        shelf.folder.manifest(name).write_bytes(manifest.seal(turned, Cipher(shelf.masters[0])))
+        assert "its chunks do not make up what was copied" in shelf.describe(name, verify=True).problem
 
 
 def test_a_manifest_of_the_future_is_named(tmp_path: Path) -> None:

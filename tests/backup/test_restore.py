@@ -1,7 +1,7 @@
 """A restore gives back what was in the backup, nobody who was erased, and never a mixture."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from backup.offices import (
     traces_of,
 )
 
+from facesvc.backup.manifest import Opened
 from facesvc.backup.restore import Restore, Restored
 from facesvc.backup.shelf import Shelf
 from facesvc.database.exchange import Exchange
@@ -193,6 +194,26 @@ def test_a_running_server_is_not_robbed_of_its_gallery(tmp_path: Path) -> None:
         assert refused.value.reason == "GALLERY_IN_USE"
         opened.enrol("bob")
         assert opened.people() == {"ada", "bob"}
+
+
+def test_no_server_starts_in_the_middle_of_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gallery" / "gallery.db"
+    with office(tmp_path) as opened:
+        opened.enrol("ada")
+        name = opened.backups.create(at(1)).name
+    path.unlink()
+    pieces = Shelf.pieces
+
+    def start_in_between(self: Shelf, opened: Opened) -> Iterator[bytes]:
+        with pytest.raises(DependencyError, match="is being restored; wait until that is done") as refused:
+            SqliteDatabase(path)
+        assert refused.value.reason == "GALLERY_IN_USE"
+        return pieces(self, opened)
+
+    monkeypatch.setattr(Shelf, "pieces", start_in_between)
+    assert restore(tmp_path, name).subject_count == 1
+    with office(tmp_path) as opened:
+        assert opened.people() == {"ada"}
 
 
 @pytest.mark.parametrize("damage", ["chunk", "lost chunk", "keys", "copy"])

@@ -3,15 +3,18 @@
 import io
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cli.running import Result, serving, settings_for
 
+from facesvc.backup import Shelf
 from facesvc.cli import commands, console
 from facesvc.client import Client
 from facesvc.config import Settings
+from facesvc.gallery.masterkey import KeyFile
 from facesvc.v1 import enrollment_pb2
 
 Run = Callable[..., Result]
@@ -119,6 +122,35 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def test_an_erasure_reaches_the_backups_of_every_box(tmp_path: Path, pack_cache: Path, postgres_url: str) -> None:
+    def box(name: str) -> Settings:
+        settings = settings_for(tmp_path / name, pack_cache)
+        updates = {
+            "store": {"url": postgres_url, "box_id": name},
+            "backup": {"folder": tmp_path / name / "backups"},
+            "gallery": {"key_file": tmp_path / "shared.key"},
+        }
+        sections = {one: getattr(settings, one).model_copy(update=values) for one, values in updates.items()}
+        return settings.model_copy(update=sections)
+
+    with serving(box("one")) as first, serving(box("two")) as second, Client(first) as one, Client(second) as two:
+        know(one, "ada", "bob")
+        mine, other = one.create_backup(), two.create_backup()
+        receipt = one.erase_subject("ada")
+        assert (list(receipt.backup_names), sorted(receipt.box_ids)) == ([mine.name], ["one", "two"])
+        until = time.monotonic() + 20
+        while two.list_backups()[0].subject_count == 2:  # the other box does it as soon as it hears of it
+            assert time.monotonic() < until
+        assert two.list_backups(verify=True)[0].problem == ""
+        assert other.subject_count == 2
+    left = box("two").backup.folder
+    assert left is not None
+    key = KeyFile(tmp_path / "shared.key").read()
+    assert key is not None
+    shelf = Shelf(left, [key])
+    assert [row[1] for row in shelf.key_tables(shelf.open(other.name)).people] == ["bob"]
 
 
 def test_what_is_wrong_with_a_backup_is_said(box: Settings, tmp_path: Path, run: Run) -> None:

@@ -194,6 +194,7 @@ def test_what_wants_more_is_refused_and_not_run(
         (hand_written(b"u"), "a mark is missing"),
         (hand_written(b"0"), "a value is missing"),
         (hand_written(b"(I1\n(a"), "a value is missing"),
+        (hand_written(b"](I1\n(a"), "a value is missing"),
         (hand_written(), "a value is missing"),
         (hand_written(b"("), "a value is missing"),
         (hand_written(b"g7\n"), "refers to a value"),

@@ -99,8 +99,8 @@ def test_a_sample_that_is_not_like_the_others() -> None:
     assert finding.similarity == pytest.approx(0.3, abs=1e-6)
     assert finding.false_match_rate == pytest.approx(rate(0.3))
     assert finding.message == (
-        "ada: a sample is not like the other 3, at best 0.300, as at least 1 in 160 pairs of different people. Look"
-        " whether it shows somebody else, or is of no use"
+        "ada: a sample is not like the other 3 (similarity 0.300 at best; of different people at least 1 pair in 160 is"
+        " as alike). Look whether it shows somebody else, or nobody"
     )
 
 
@@ -118,7 +118,7 @@ def test_of_two_samples_nobody_knows_which_is_wrong() -> None:
     finding = only(ada)
 
     assert set(finding.sample_ids) == {one.sample_id for one in ada}
-    assert finding.message.startswith("ada: the two samples are not alike, at best 0.500")
+    assert finding.message.startswith("ada: the two samples are not alike (similarity 0.500 at best")
 
 
 def test_wrong_samples_that_are_like_one_another_are_found_together() -> None:
@@ -146,8 +146,8 @@ def test_two_people_who_look_like_one() -> None:
     assert finding.sample_ids == (ada[1].sample_id, bob[2].sample_id)
     assert finding.similarity == pytest.approx(0.95, abs=1e-6)
     assert finding.false_match_rate == pytest.approx(rate(0.95), rel=1e-4)
-    assert "similarity 0.950, as at most 1 in 63,000 pairs of different people" in finding.message
-    assert "of the 6 pairs of samples here hardly one is by chance" in finding.message
+    assert "similarity 0.950; of different people at most 1 pair in 63,000 is so alike" in finding.message
+    assert "of the 6 pairs of samples here hardly one is so by chance" in finding.message
 
 
 def test_who_has_the_same_picture_is_not_named_twice() -> None:
@@ -215,7 +215,7 @@ def test_fewer_are_the_worst_of_all(limit: int) -> None:
 
 def test_the_order_of_the_people_makes_no_difference() -> None:
     samples = mixed()
-    shuffled = [one for key in (3, 1, 4, 2, 0) for one in samples if ord(one.sample_id[-1]) % 5 == key]
+    shuffled = [*samples[::2][::-1], *samples[1::2]]
     ids = sorted({one.subject_id for one in samples})
 
     def facts(order: list[Sample]) -> list[tuple[Kind, float, set[str]]]:
@@ -379,7 +379,7 @@ def test_numbers_are_told_to_two_digits(number: float, rounded: int) -> None:
 
 def test_what_chance_explains_is_said() -> None:
     message = checkup_words.alike("ada", "bob", 0.95, 1e-4, 1_234_567)
-    assert "of the 1,234,567 pairs of samples here about 120 are by chance" in message
+    assert "of the 1,234,567 pairs of samples here about 120 are so by chance" in message
 
 
 def test_thousands_of_people() -> None:

@@ -12,28 +12,27 @@ from numpy.typing import NDArray
 from facesvc.gallery.index import Bounds, Hit, PeopleIndex, Rebuild
 from facesvc.gallery.index.encodings import BYTES, HALVES
 
-DIMENSION = 36
-OWNERS = 40
+OWNERS = LOOKS = 40
 BOUNDS = Bounds(coarse_from=60, flat_below=30)
 ROUNDING = 1e-6
 Floats = NDArray[np.float32]
 
 
-def directions(seed: int) -> Floats:
-    """Forty looks, some of two people: whoever has the same look ties."""
-    vectors = np.random.default_rng(seed).normal(size=(40, DIMENSION)).astype(np.float32)
+def looks(dimension: int) -> Floats:
+    """Forty looks, many of more than one person: whoever has the same look ties."""
+    vectors = np.random.default_rng(1).normal(size=(LOOKS, dimension)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-LOOKS = directions(1)
 
 
 class Model(RuleBasedStateMachine):
     """A dictionary of rows beside the index; so few owners that a coarse search looks into all of them."""
 
+    dimension, coarse_encoding = 36, HALVES
+
     def __init__(self) -> None:
         super().__init__()
-        self.index = PeopleIndex(DIMENSION, BOUNDS)
+        self.index = PeopleIndex(self.dimension, BOUNDS)
+        self.looks = looks(self.dimension)
         self.rows: dict[int, tuple[int, Floats]] = {}
         self.rebuild: Rebuild | None = None
         self.next_row = 0
@@ -43,11 +42,11 @@ class Model(RuleBasedStateMachine):
     def add(self, count: int, seed: int) -> None:
         generator = np.random.default_rng(seed)
         rows = np.arange(self.next_row, self.next_row + count) * 7 - 50
-        owners, looks = generator.integers(OWNERS, size=count), generator.integers(len(LOOKS), size=count)
-        self.index.add(rows, owners, LOOKS[looks])
+        owners, chosen = generator.integers(OWNERS, size=count), generator.integers(LOOKS, size=count)
+        self.index.add(rows, owners, self.looks[chosen])
         self.next_row += count
-        for row, owner, look in zip(rows.tolist(), owners.tolist(), looks, strict=True):
-            self.rows[row] = owner, self.keep(LOOKS[look])
+        for row, owner, look in zip(rows.tolist(), owners.tolist(), chosen, strict=True):
+            self.rows[row] = owner, self.keep(self.looks[look])
 
     @rule(share=st.floats(0, 1), seed=st.integers(0, 1000))
     def remove(self, share: float, seed: int) -> None:
@@ -61,15 +60,15 @@ class Model(RuleBasedStateMachine):
     def move(self, data: st.DataObject) -> None:
         """A row comes back under its id, to somebody else and with another look."""
         row, owner = data.draw(st.sampled_from(sorted(self.rows))), data.draw(st.integers(0, OWNERS - 1))
-        look = data.draw(st.sampled_from(range(len(LOOKS))))
+        look = data.draw(st.integers(0, LOOKS - 1))
         self.index.remove(np.array([row]))
-        self.index.add(np.array([row]), np.array([owner]), LOOKS[look : look + 1])
-        self.rows[row] = owner, self.keep(LOOKS[look])
+        self.index.add(np.array([row]), np.array([owner]), self.looks[look : look + 1])
+        self.rows[row] = owner, self.keep(self.looks[look])
 
-    @rule(look=st.integers(0, len(LOOKS) - 1), limit=st.integers(1, 50), share=st.floats(0, 1))
+    @rule(look=st.integers(0, LOOKS - 1), limit=st.integers(1, 50), share=st.floats(0, 1))
     def search(self, look: int, limit: int, share: float) -> None:
         allowed = np.random.default_rng(look).random(OWNERS) < share
-        query = LOOKS[look] if look % 2 else -LOOKS[look]
+        query = self.looks[look] if look % 2 else -self.looks[look]
         self.check(query, limit, None)
         self.check(query, limit, allowed)
 
@@ -107,7 +106,7 @@ class Model(RuleBasedStateMachine):
 
     def keep(self, look: Floats) -> Floats:
         """A look as the tier that answers keeps it."""
-        encoding = HALVES if self.tier == "flat" else BYTES
+        encoding = HALVES if self.tier == "flat" else self.coarse_encoding
         return encoding.decode(encoding.encode(look[None]))[0]
 
     def settle(self) -> None:
@@ -148,7 +147,7 @@ class Model(RuleBasedStateMachine):
     @rule(parts=st.integers(1, 3))
     def restart(self, parts: int) -> None:
         rows, tier = self.index.rows, self.index.tier
-        restored = PeopleIndex.restore(DIMENSION, self.index.trained(), BOUNDS)
+        restored = PeopleIndex.restore(self.dimension, self.index.trained(), BOUNDS)
         for part in np.array_split(rows, parts):
             restored.add_codes(*self.index.export(np.concatenate([part, [10**9]])))
         self.index, self.rebuild = restored, None
@@ -160,7 +159,14 @@ class Model(RuleBasedStateMachine):
         assert sorted(self.index.rows.tolist()) == sorted(self.rows)
 
 
-Model.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+class WideModel(Model):
+    """With vectors so long that the coarse tier keeps them as bytes."""
+
+    dimension, coarse_encoding = 260, BYTES
+
+
+Model.TestCase.settings = WideModel.TestCase.settings = settings(
+    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestModel = Model.TestCase
+TestWideModel = WideModel.TestCase

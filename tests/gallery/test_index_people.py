@@ -13,7 +13,7 @@ from facesvc.gallery.index.coarse import Coarse
 from facesvc.gallery.index.encodings import BYTES
 from facesvc.gallery.index.sketches import Calibration
 
-PEOPLE, SAMPLES, DIMENSION = 2500, 3, 64
+PEOPLE, SAMPLES, DIMENSION = 2500, 3, 264
 ROWS = PEOPLE * SAMPLES
 OWNERS = np.repeat(np.arange(PEOPLE), SAMPLES)
 BOUNDS = Bounds(coarse_from=5000, flat_below=3000)
@@ -389,7 +389,7 @@ def test_a_damaged_header_is_refused(index: PeopleIndex) -> None:
     }.items():
         with pytest.raises(InputError, match=what):
             PeopleIndex.restore(DIMENSION, damaged)
-    with pytest.raises(InputError, match="64 values"):
+    with pytest.raises(InputError, match="264 values"):
         PeopleIndex.restore(DIMENSION + 1, trained)
 
 

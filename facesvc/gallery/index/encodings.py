@@ -1,4 +1,4 @@
-"""A vector as the bytes of a row: half floats where there is room, one byte a value where there are many.
+"""A vector as the bytes of a row: half floats where there is room, one byte a value where there is not.
 
 Neither is trained, so a row's bytes depend on its vector alone: nothing of one person is in the bytes of another, and
 they need not be written again when the gallery grows. All arrays of bytes are (N, width) uint8, all vectors (N, D)
@@ -30,6 +30,10 @@ class Halves:
         """Exactly what was kept."""
         return np.ascontiguousarray(codes).view("<f2").astype(np.float32)
 
+    def parts(self, codes: Codes) -> tuple[Floats, Floats | float]:
+        """The vectors (N, D), and what they have to be multiplied by."""
+        return self.decode(codes), 1.0
+
 
 class Bytes:
     """127 steps to either side, as wide as the row's largest value needs, and that width (float32) at the end.
@@ -54,10 +58,11 @@ class Bytes:
         return steps
 
     def parts(self, codes: Codes) -> tuple[Floats, Floats]:
-        """The steps (N, D) and the scales (N,), both float32: a product with a vector is scaled faster than it is."""
+        """The steps (N, D) and the scales (N,): a product with a vector is scaled faster than the vector itself."""
         steps = codes[:, :-_SCALE_SIZE].view(np.int8).astype(np.float32)
         return steps, np.ascontiguousarray(codes[:, -_SCALE_SIZE:]).view("<f4")[:, 0]
 
 
+Encoding = Halves | Bytes
 HALVES = Halves()
 BYTES = Bytes()
