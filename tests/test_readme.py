@@ -116,9 +116,18 @@ def test_python(desk: Path, environment: dict[str, str], address: str) -> None:
     shutil.which("buf", path=BUF) is None, reason="buf is not installed: `make check` does where npm is"
 )
 def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None:
-    listed = run(blocks("sh")[4], desk, environment, address)
+    listed = run(blocks("sh")[5], desk, environment, address)
     assert "facesvc.v1.RecognitionService/Recognize" in listed
     assert '"name": "presence"' in listed
+
+
+@pytest.mark.usefixtures("server")
+def test_what_is_kept_of_people(desk: Path, environment: dict[str, str], address: str) -> None:
+    if not (desk / "annotated.png").exists():  # run alone: somebody has to be enrolled first
+        run(blocks("sh")[1], desk, environment, address)
+    said = run(blocks("sh")[4], desk, environment, address)
+    assert "the receipt is as it was signed" in said
+    assert (desk / "jane.zip").stat().st_size > 0
 
 
 def test_the_pack_toml(tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ class Backups:
         ``DependencyError`` where the folder cannot be used, ``UnavailableError`` after ``close``.
         """
         folder = self.shelf.folder
-        with self._making, folder.translated():
+        with folder.translated():
             folder.prepare()
-            with folder.alone():
+            with folder.alone(), self._making:
                 folder.tidy()
                 with folder.workroom() as room:
                     name = self._create(room / "copy.db", now)

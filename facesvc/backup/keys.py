@@ -7,7 +7,7 @@ nobody. Pure values.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from facesvc.backup.tables import KeyTables
 from facesvc.database import Row
@@ -17,6 +17,7 @@ from facesvc.gallery.keyring import NOBODY
 _MARK = b"facesvc keys 1\n"
 _LENGTH_SIZE = 4
 _TAG_SIZE = 32
+_FEW = 8  # for whom it is quicker to look through all bytes than at each record
 
 
 class KeysDamagedError(Exception):
@@ -52,13 +53,20 @@ def decode(content: bytes, cipher: Cipher, name: str) -> KeyTables:
     return KeyTables(master_keys, signer, nobody, people)
 
 
-def place_of(content: bytes, cipher: Cipher, collection_id: str, subject_id: str) -> tuple[int, int] | None:
-    """Where somebody's sealed row is: first byte and length; None where it is not there, or was taken out."""
-    tag = content.find(_tag(cipher, collection_id, subject_id))
-    if tag < 0:
-        return None
-    start, end = tag + _TAG_SIZE, tag + int.from_bytes(content[tag - _LENGTH_SIZE : tag], "big")
-    return (start, end - start) if any(content[start:end]) else None
+def places_of(content: bytes, cipher: Cipher, people: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Where the sealed rows of ``people`` are: first byte and length; of those only that are there."""
+    tags = [_tag(cipher, *one) for one in people]
+    if len(tags) > _FEW:
+        starts = {content[start : start + _TAG_SIZE]: start for start, _ in _places(content)}
+        found = [starts[tag] for tag in tags if tag in starts]
+    else:
+        found = [start for tag in tags if (start := content.find(tag)) >= 0]
+    places = [(start + _TAG_SIZE, _length(content, start) - _TAG_SIZE) for start in found]
+    return [(start, length) for start, length in places if any(content[start : start + length])]
+
+
+def _length(content: bytes, start: int) -> int:
+    return int.from_bytes(content[start - _LENGTH_SIZE : start], "big")
 
 
 def count(content: bytes) -> int:
@@ -78,7 +86,7 @@ def _places(content: bytes) -> Iterator[tuple[int, int]]:
         raise KeysDamagedError
     while at < len(content):
         start = at + _LENGTH_SIZE
-        at = start + int.from_bytes(content[at:start], "big")
+        at = start + _length(content, start)
         if at > len(content) or at - start <= _TAG_SIZE:
             raise KeysDamagedError
         yield start, at

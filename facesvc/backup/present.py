@@ -12,7 +12,6 @@ _CHANGE = "SELECT change FROM changes"
 _RECEIPTS = "SELECT receipt_id, collection_id, subject_id, erase_time, change, receipt, signature FROM receipts"
 _AUDIT = "SELECT sequence, time, actor, action, collection_id, subject_id, detail, hash FROM audit ORDER BY sequence"
 _HEAD = "SELECT singleton, sequence, hash, forgotten, anchor, tag FROM audit_head"
-_SIGNER = "SELECT singleton, sealed FROM keyring.signer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,6 @@ class Present:
     receipts: Sequence[Row] = ()
     audit: Sequence[Row] = ()
     head: Sequence[Row] = ()
-    signer: Sequence[Row] = ()
     identity: bytes = b""
     problem: str = ""
 
@@ -42,8 +40,8 @@ def read_present(database: Database, keys: Sequence[KeySource], now: datetime) -
     try:
         keyring = Keyring(database)
         keyring.open(keys, now)
-        audit, head, signer = (database.select(sql) for sql in (_AUDIT, _HEAD, _SIGNER))
-        return replace(known, audit=audit, head=head, signer=signer, identity=identity_of(keyring))
+        audit, head = database.select(_AUDIT), database.select(_HEAD)
+        return replace(known, audit=audit, head=head, identity=identity_of(keyring))
     except DependencyError as error:
         return replace(known, problem=error.message)
 
@@ -65,8 +63,6 @@ def carry_over(present: Present, database: Database, keyring: Keyring) -> None:
     )
     if present.identity != identity_of(keyring):
         return
-    if not database.select(_SIGNER):
-        database.execute_many("INSERT INTO keyring.signer (singleton, sealed) VALUES (?, ?)", present.signer)
     ends = [int(head[0][1]) if head else 0 for head in (present.head, database.select(_HEAD))]
     if ends[0] > ends[1]:
         database.execute("DELETE FROM audit")

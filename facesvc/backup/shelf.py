@@ -175,7 +175,7 @@ class Shelf:
         """Take keys out of a backup, each by collection and subject; how many of them it had. Raises as ``open``."""
         with self.folder.translated(), self.folder.changing():
             content, cipher = self._keys_of(name), self.open(name).cipher
-            found = [place for one in people if (place := keys.place_of(content, cipher, *one)) is not None]
+            found = keys.places_of(content, cipher, people)
             for place in found:
                 overwrite(self.folder.keys(name), *place)
         return len(found)

@@ -62,8 +62,7 @@ def test_nothing_that_opens_what_was_known_of_them_is_left(tmp_path: Path) -> No
         name = opened.backups.create(at(1)).name
         shelf = opened.backups.shelf
         backup = shelf.open(name)
-        place = keys.place_of(shelf.folder.keys(name).read_bytes(), backup.cipher, "office", "ada")
-        assert place is not None
+        [place] = keys.places_of(shelf.folder.keys(name).read_bytes(), backup.cipher, [("office", "ada")])
         sealed = shelf.folder.keys(name).read_bytes()[place[0] : sum(place)]
         [wrapped] = [row[3] for row in shelf.key_tables(backup).people if row[1] == "ada"]
         opened.erase("ada", at(2))
@@ -81,8 +80,7 @@ def test_a_record_that_was_half_overwritten_is_finished_at_the_next_start(tmp_pa
         name = opened.backups.create(at(1)).name
         file = opened.backups.shelf.folder.keys(name)
         content = file.read_bytes()
-        place = keys.place_of(content, opened.backups.shelf.open(name).cipher, "office", "ada")
-        assert place is not None
+        [place] = keys.places_of(content, opened.backups.shelf.open(name).cipher, [("office", "ada")])
         opened.erase("ada", at(2))
         file.write_bytes(content[: place[0]] + bytes(20) + content[place[0] + 20 :])  # as a power cut left it
         assert "its keys were changed" in opened.backups.shelf.describe(name, verify=True).problem
@@ -105,6 +103,18 @@ def test_a_start_makes_good_for_an_erasure_that_missed_a_backup(tmp_path: Path) 
     with office(tmp_path):
         pass
     assert not key_left(shelf_of(tmp_path), name, "ada")
+
+
+def test_many_are_taken_out_at_once(tmp_path: Path) -> None:
+    people = [f"person-{number}" for number in range(12)]
+    with office(tmp_path) as opened:
+        opened.enrol(*people)
+        name = opened.backups.create(at(1)).name
+        shelf = opened.backups.shelf
+        assert shelf.take_out(name, [("office", one) for one in (*people[:10], "stranger")]) == 10
+        assert shelf.take_out(name, [("office", one) for one in people[:11]]) == 1
+        assert [row[1] for row in shelf.key_tables(shelf.open(name)).people] == ["person-11"]
+        assert shelf.describe(name, verify=True).subject_count == 1
 
 
 def test_who_came_back_is_in_later_backups(tmp_path: Path) -> None:
