@@ -136,6 +136,10 @@ class Database(Protocol):
         """
         ...
 
+    def rewrite(self) -> None:
+        """As ``forget``, for everything that was deleted. Takes about 10 ms a megabyte."""
+        ...
+
     def copy_to(self, path: Path) -> None:
         """Write all tables but those of ``keyring`` as they are now into a new SQLite file, for its owner's eyes only.
 

@@ -167,7 +167,19 @@ class Keyring:
         return self._unwrapped(collection_id, subject_id, key_id, wrapped)
 
     def _unwrap(self, collection_id: str, subject_id: str, key_id: str, wrapped: bytes) -> Cipher:
-        return Cipher(self._masters[key_id].unseal(wrapped, _key_name(collection_id, subject_id)))
+        return Cipher(self._master(key_id).unseal(wrapped, _key_name(collection_id, subject_id)))
+
+    def _master(self, key_id: str) -> Cipher:
+        """A master key by its id, also one that another box has registered since. Raises ``DependencyError``."""
+        if key_id not in self._masters:
+            for known_id, check in self._database.select("SELECT key_id, sealed_check FROM keyring.master_keys"):
+                for cipher in list(self._masters.values()):
+                    if cipher.fits(check, _check_name(known_id)):
+                        self._masters[known_id] = cipher
+        if key_id not in self._masters:
+            message = "another box has put keys under a master key that this one does not have; start it with that key"
+            raise DependencyError(message, reason="KEY_WRONG")
+        return self._masters[key_id]
 
     def unseal_by_master(self, sealed: bytes, associated_data: bytes) -> bytes:
         """What the master key itself has sealed, as it once did. Raises ``SealBrokenError``."""
@@ -181,7 +193,8 @@ class Keyring:
     def begin_rotation(self, key: bytes, now: datetime) -> None:
         """From now on new keys are wrapped by the master key ``key``; call ``rewrap`` until nothing is left."""
         with self._database.transaction():
-            self._current = self._register(Cipher(key), now)
+            registered = self._register(Cipher(key), now)
+        self._current = registered  # once it is committed: a key that it wraps must not outlive it
 
     def rewrap(self, most: int) -> int:
         """Wrap some keys that a former master key wraps by the current one; how many. 0: all are, and that one is gone.
@@ -192,7 +205,7 @@ class Keyring:
             stale = self._database.select(_STALE, (self._current, most))
             for collection_id, subject_id, key_id, wrapped in stale:
                 name = _key_name(collection_id, subject_id)
-                key = self._masters[key_id].unseal(wrapped, name)
+                key = self._master(key_id).unseal(wrapped, name)
                 again = self._masters[self._current].seal(key, name)
                 self._database.execute(_REWRAP, (self._current, again, collection_id, subject_id, key_id))
             if not stale:

@@ -61,7 +61,7 @@ def open_sealed(database: Database, keyring: Keyring, keys: Sequence[KeySource],
                 keyring.make(*key)
     migrate(database, GALLERY, now, lambda step: _seal_all(database, keyring) if step == "0003_sealed" else None)
     if in_the_clear:
-        database.forget()  # the log too
+        database.rewrite()  # what was in the clear stays in no gap of a page
 
 
 def _check_key(database: Database, source: KeySource) -> None:

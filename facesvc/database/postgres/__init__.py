@@ -151,6 +151,12 @@ class PostgresDatabase:
                 finally:
                     self._run("RESET lock_timeout")
 
+    def rewrite(self) -> None:
+        """Write every table anew, without what was deleted."""
+        with self._lock, suppress(psycopg.Error, DependencyError):
+            if not self._in_transaction:
+                self._run("VACUUM (FULL)")
+
     def copy_to(self, path: Path) -> None:
         """Write all but the keys into a new SQLite file at ``path``; nobody waits for it."""
         with self._server.translated(), closing(self._server.connect()) as connection:

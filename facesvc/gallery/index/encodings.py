@@ -16,7 +16,7 @@ _SCALE_SIZE = 4  # bytes
 
 
 class Halves:
-    """IEEE half precision: a similarity is off by 1e-5 (three standard deviations, at 512 values)."""
+    """IEEE half precision: a similarity is off by 1e-5 on average at 512 values, by 2.5e-5 at 128."""
 
     def width(self, dimension: int) -> int:
         """Two bytes a value."""
@@ -38,7 +38,7 @@ class Halves:
 class Bytes:
     """127 steps to either side, as wide as the row's largest value needs, and that width (float32) at the end.
 
-    No value is ever cut off. A similarity is off by 3e-4 (one standard deviation, at 512 values).
+    No value is ever cut off. A similarity is off by 2.5e-4 on average at 512 values, and by 2e-3 at worst.
     """
 
     def width(self, dimension: int) -> int:
