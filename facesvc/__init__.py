@@ -10,4 +10,7 @@ import os
 # onnxruntime's Linux wheels send telemetry from 1.29 on; the switch is read when it is first imported.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+# Our products of matrices are small: a second thread costs more than it gives. Read when numpy is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 __version__ = "0.1.0"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import numpy as np
+
 from facesvc.errors import FacesvcError, InputError, NotFoundError, PreconditionError
 from facesvc.gallery.records import Audience, Candidate, Floats, Sample, Subject
 from facesvc.gallery.store import Store
@@ -42,6 +44,7 @@ class Batch:
     ) -> list[Sample | FacesvcError]:
         """For each sample, it or why it was refused; see ``Gallery.add_samples``."""
         outcomes: list[Sample | FacesvcError] = []
+        self._vectors = np.empty((len(samples), self._store.contracts.current.dimension), np.float32)
         with self._store.creating(create):
             for sample in samples:
                 try:
@@ -61,7 +64,9 @@ class Batch:
             self._refuse_conflict(subject, vector, self._conflict_similarity)
         if is_new:
             self.created.append(self._store.add_subject(subject))
-        self.added.append((self._store.add_sample(sample, crop), sample))
+        row_id = self._store.add_sample(sample, crop)
+        self._vectors[len(self.added)] = vector
+        self.added.append((row_id, sample))
 
     def _subject(self, sample: Sample, create: Mapping[tuple[str, str], Subject]) -> tuple[Subject, bool]:
         """Whose sample it is, and whether that one has to be made known."""
@@ -83,10 +88,9 @@ class Batch:
 
     def _among_added(self, subject: Subject, vector: Floats) -> list[Candidate]:
         """The others of this batch, whom no search knows yet."""
+        likenesses = self._vectors[: len(self.added)] @ vector
         return [
-            Candidate(one.subject_id, "", float(one.vector @ vector), one.sample_id, {})
-            for _, one in self.added
-            if one.vector is not None
-            and one.collection_id == subject.collection_id
-            and one.subject_id != subject.subject_id
+            Candidate(one.subject_id, "", float(likeness), one.sample_id, {})
+            for (_, one), likeness in zip(self.added, likenesses, strict=True)
+            if one.collection_id == subject.collection_id and one.subject_id != subject.subject_id
         ]
