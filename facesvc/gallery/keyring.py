@@ -18,7 +18,7 @@ from ulid import ULID
 
 from facesvc.database import Database, migrate, to_microseconds
 from facesvc.errors import DependencyError, NotFoundError
-from facesvc.gallery.crypto import KEY_SIZE, Cipher, associated, new_key
+from facesvc.gallery.crypto import KEY_SIZE, Cipher, SealBrokenError, associated, new_key
 from facesvc.gallery.schema import KEYRING
 
 _CHECK_NAME = associated("keys of this gallery")
@@ -170,15 +170,14 @@ class Keyring:
         return Cipher(self._master(key_id).unseal(wrapped, _key_name(collection_id, subject_id)))
 
     def _master(self, key_id: str) -> Cipher:
-        """A master key by its id, also one that another box has registered since. Raises ``DependencyError``."""
+        """A master key by its id, also one that another box has registered since. Raises ``SealBrokenError``."""
         if key_id not in self._masters:
             for known_id, check in self._database.select("SELECT key_id, sealed_check FROM keyring.master_keys"):
                 for cipher in list(self._masters.values()):
                     if cipher.fits(check, _check_name(known_id)):
                         self._masters[known_id] = cipher
         if key_id not in self._masters:
-            message = "another box has put keys under a master key that this one does not have; start it with that key"
-            raise DependencyError(message, reason="KEY_WRONG")
+            raise SealBrokenError("its key is wrapped by a master key that is not here; start with that one as well")
         return self._masters[key_id]
 
     def unseal_by_master(self, sealed: bytes, associated_data: bytes) -> bytes:

@@ -245,7 +245,7 @@ def test_encodings_of_dlib_match_the_default_pack(
     facesvc: Facesvc, client: Client, shared: Path, tmp_path: Path, collection: str
 ) -> None:
     """What dlib itself made of one photo of each of eight people finds them in others, through detector and all."""
-    golden = np.load(shared / "data/golden/dlib_resnet_faces.npz")
+    golden = golden_faces(shared)
     photos = [str(photo) for photo in golden["names"]]
     first = {person(photo): place for place, photo in reversed(list(enumerate(photos)))}
     known = {"encodings": [golden["embeddings"][place].astype(float) for place in first.values()], "names": list(first)}
@@ -267,11 +267,17 @@ def test_encodings_of_dlib_match_the_default_pack(
     assert sum(matched) >= 16
 
 
+def golden_faces(shared: Path) -> dict[str, Any]:
+    """What dlib itself made of photos: names and embeddings."""
+    with np.load(shared / "data/golden/dlib_resnet_faces.npz") as arrays:
+        return dict(arrays)
+
+
 def test_what_was_exported_is_at_dlibs_distances(
     facesvc: Facesvc, shared: Path, tmp_path: Path, collection: str
 ) -> None:
     """In a script of a face_recognition user, the tolerance of 0.6 parts the same people as before."""
-    golden = np.load(shared / "data/golden/dlib_resnet_faces.npz")
+    golden = golden_faces(shared)
     people = [person(str(photo)) for photo in golden["names"]]
     path, back = tmp_path / "encodings.npz", tmp_path / "mine.pickle"
     np.savez(path, embeddings=golden["embeddings"], names=people)

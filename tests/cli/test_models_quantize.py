@@ -462,6 +462,7 @@ def test_crops_that_cannot_be_had(settings: Settings, arguments: tuple[str, ...]
 
 def test_a_gallery_that_keeps_none(settings: Settings) -> None:
     contract = EmbeddingContract("any", 2)
-    Gallery.open(settings.gallery.path, contract, datetime(2026, 1, 1, tzinfo=UTC)).close()
+    key = KeyFile(settings.gallery.key_path)
+    open_gallery(settings.gallery.path, contract, datetime(2026, 1, 1, tzinfo=UTC), key).close()
     with pytest.raises(InputError, match=r"keeps no crops: set enrollment\.keep_crops"):
         raise_of(run(settings, "small", "--crops"))

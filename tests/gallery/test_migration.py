@@ -391,7 +391,7 @@ def test_a_full_disk_stops_no_search_and_leaves_the_old_contract(
     found: Callable[[str, EmbeddingContract], list[str]],
     now: datetime,
 ) -> None:
-    for number in range(60):
+    for number in range(150):  # their new vectors fill more than a page
         enrol_crop(f"p{number}")
     database = gallery._store._database  # SQLite's own limit stands in for a full disk
     database.execute("VACUUM main")  # no free pages from before
@@ -400,10 +400,10 @@ def test_a_full_disk_stops_no_search_and_leaves_the_old_contract(
         database.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(DependencyError, match="the disk is full"):
             embed_pending(migration)
-        assert len(list(migration.pending())) == 60  # a batch is one transaction
+        assert len(list(migration.pending())) == 150  # a batch is one transaction
         assert migration.search("office", embed(b"p0", target)[None], 1, now) == [[]]
         assert found("p0", contract) == ["p0"]
         database.execute("PRAGMA max_page_count = 100000")
-        assert embed_pending(migration) == 60
+        assert embed_pending(migration) == 150
         migration.switch(now, allow_missing=False)
     assert found("p0", target) == ["p0"]
