@@ -2,14 +2,15 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from facesvc.api import audit, erasure
 from facesvc.api.service import Service
 from facesvc.api.workers import Background
-from facesvc.errors import NotFoundError, UnavailableError
-from facesvc.gallery import Gallery
+from facesvc.errors import NotFoundError, PreconditionError, UnavailableError
+from facesvc.gallery import Gallery, Subject
 
 _PAGE = 1000
 
@@ -42,9 +43,10 @@ async def _erase(service: Service, key: tuple[str, str], before: datetime) -> No
         subject = await asyncio.to_thread(service.gallery.get_subject, *key)
         if not subject.consent_expired(before):  # it was renewed meanwhile
             return
-        receipt = await erasure.erase(service, *key, audit.ITSELF, "consent has run out")
-    except NotFoundError:
-        return  # another box was faster
+        expired = partial(Subject.consent_expired, now=before)
+        receipt = await erasure.erase(service, *key, audit.ITSELF, "consent has run out", expired)
+    except (NotFoundError, PreconditionError):
+        return  # another box was faster, or it was renewed at this moment
     except UnavailableError as error:
         _log.warning("erased, and not all boxes have said so", why=error.message)
         return

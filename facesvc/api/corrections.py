@@ -33,6 +33,8 @@ async def merge(
 async def _merge(
     service: Service, collection_id: str, subject_id: str, merged_id: str, actor: str
 ) -> tuple[Subject, ErasureReceipt]:
+    # Before the events forget anybody.
+    await asyncio.to_thread(service.gallery.check_merge, collection_id, subject_id, merged_id, service.now())
     async with service.observer.erasing(collection_id, merged_id) as event_count:
         merge = partial(service.gallery.merge_subjects, collection_id, subject_id, merged_id, service.now())
         subject, receipt = await asyncio.to_thread(merge)
@@ -90,7 +92,7 @@ async def correct(
     if request.actual_subject_id:
         check_id(request.actual_subject_id, "actual_subject_id")
         actual = await asyncio.to_thread(gallery.get_subject, collection_of(collection_id), request.actual_subject_id)
-        move = partial(gallery.split_subject, collection_id, subject_id, [request.sample_id], actual)
+        move = partial(gallery.split_subject, collection_id, subject_id, [request.sample_id], actual, create=False)
         await audit.noted(
             service, actor, move, lambda _: _moved("CorrectMatch", subject_id, actual, [request.sample_id])
         )

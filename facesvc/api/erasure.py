@@ -1,27 +1,39 @@
 """Forgetting somebody everywhere: events, gallery, backups, and the other boxes that share the gallery."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from facesvc.api.service import Service
 from facesvc.errors import UnavailableError
-from facesvc.gallery import ErasureReceipt
+from facesvc.gallery import ErasureReceipt, Subject
 
 _ASK_AGAIN_S = 0.05
 
 
-async def erase(service: Service, collection_id: str, subject_id: str, actor: str, why: str = "") -> ErasureReceipt:
-    """The receipt, once everybody has forgotten; ``why`` is for the audit log.
+async def erase(
+    service: Service,
+    collection_id: str,
+    subject_id: str,
+    actor: str,
+    why: str = "",
+    only_if: Callable[[Subject], bool] = lambda _: True,
+) -> ErasureReceipt:
+    """The receipt, once everybody has forgotten; ``why`` is for the audit log, ``only_if`` as in ``Gallery``.
 
     Raises ``UnavailableError`` (``ERASURE_UNCONFIRMED``). Who cancels the call does not stop the erasure.
     """
-    return await asyncio.shield(asyncio.ensure_future(_erase(service, (collection_id, subject_id), actor, why)))
+    erasing = _erase(service, (collection_id, subject_id), actor, why, only_if)
+    return await asyncio.shield(asyncio.ensure_future(erasing))
 
 
-async def _erase(service: Service, key: tuple[str, str], actor: str, why: str) -> ErasureReceipt:
+async def _erase(
+    service: Service, key: tuple[str, str], actor: str, why: str, only_if: Callable[[Subject], bool]
+) -> ErasureReceipt:
     async with service.observer.erasing(*key) as event_count:
-        erase = partial(service.gallery.erase_subject, *key, service.now(), event_count=event_count)
+        forget = partial(service.gallery.erase_subject, event_count=event_count, only_if=only_if)
+        erase = partial(forget, *key, service.now())
         receipt = await asyncio.to_thread(erase)
     note = partial(service.audit.note, "EraseSubject", *key, _words(receipt, why), actor)
     # Where the one fails the other is done all the same.

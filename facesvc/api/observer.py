@@ -69,6 +69,7 @@ class Observer:
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
         self._reading = ThreadPoolExecutor(2, thread_name_prefix="journal-reader")
         # Whose erasure is under way or not long ago: views up to which moment of the clock say nothing of them.
+        self._removed: dict[tuple[str, str], int] = {}
         self._erased: dict[tuple[str, str], float] = {}
         # Until when the decisions in recent events hold, by the clock.
         self._live: OrderedDict[str, float] = OrderedDict()
@@ -166,7 +167,10 @@ class Observer:
         try:
             self._forget(*key)
             erase = partial(self._journal.erase_subject, *key)
-            yield await _run(self._writing, erase)
+            # Remembered until the erasure succeeds: the one that does says how many there were.
+            self._removed[key] = self._removed.get(key, 0) + await _run(self._writing, erase)
+            yield self._removed[key]
+            self._removed.pop(key)
             if self._journal.shared:
                 await _run(self._writing, erase)  # what another box wrote before it learned of this
         finally:

@@ -36,6 +36,7 @@ from facesvc.gallery.records import (
 )
 from facesvc.gallery.store import Store
 from facesvc.gallery.views import Known, View, Views, mismatch
+from facesvc.gallery.wiping import overwrite_freed_arrays
 
 # A box that shares a gallery says that it is there so often, also where nothing has changed.
 _SAY_AGAIN = timedelta(seconds=10)
@@ -195,12 +196,20 @@ class Gallery:
         return updated
 
     def erase_subject(
-        self, collection_id: str, subject_id: str, now: datetime, *, event_count: int = 0
+        self,
+        collection_id: str,
+        subject_id: str,
+        now: datetime,
+        *,
+        event_count: int = 0,
+        only_if: Callable[[Subject], bool] = lambda _: True,
     ) -> ErasureReceipt:
         """As ``Store.erase_subject``; the next search does not find the subject."""
         with self._changing_in_steps((collection_id, subject_id)):
-            receipt = self._store.erase_subject(collection_id, subject_id, now, event_count=event_count)
+            erase = partial(self._store.erase_subject, event_count=event_count, only_if=only_if)
+            receipt = erase(collection_id, subject_id, now)
             self._views.refresh({(collection_id, subject_id): Known()})
+            overwrite_freed_arrays()
         return receipt
 
     def get_receipt(self, receipt_id: str) -> ErasureReceipt:
@@ -276,24 +285,30 @@ class Gallery:
     ) -> tuple[Subject, ErasureReceipt]:
         """Makes one subject of two: the samples of ``merged_id`` become those of ``subject_id``, and that is erased.
 
-        What the first lacks of name, ids, and metadata is taken over. A picture that both have stays once. Raises
-        ``NotFoundError``, and ``InputError`` for one and the same.
+        What the first lacks of name, ids, and metadata is taken over; of two consents the one that ends first holds, and
+        who was disabled stays so. A picture that both have stays once. Raises ``NotFoundError``, ``InputError`` for one
+        and the same, and ``PreconditionError`` where a consent has run out.
         """
-        if subject_id == merged_id:
-            raise InputError("somebody cannot be merged with themselves", field="merged_subject_id")
         keys = [(collection_id, subject_id), (collection_id, merged_id)]
         with self._changing_in_steps(*keys):
             subject, receipt = self._store.merge_subjects(collection_id, subject_id, merged_id, now)
             self._refresh(keys)
         return subject, receipt
 
-    def split_subject(self, collection_id: str, subject_id: str, sample_ids: Sequence[str], other: Subject) -> Subject:
+    def check_merge(self, collection_id: str, subject_id: str, merged_id: str, now: datetime) -> None:
+        """Raises as ``merge_subjects`` would, and changes nothing."""
+        self._store.merged(collection_id, subject_id, merged_id, now)
+
+    def split_subject(
+        self, collection_id: str, subject_id: str, sample_ids: Sequence[str], other: Subject, *, create: bool = True
+    ) -> Subject:
         """Makes some samples those of ``other``, who is made known where that is needed; that one as stored.
 
-        Raises ``NotFoundError`` without the subject or a sample, and then nothing has changed.
+        Somebody new has the consent of the subject. Raises ``NotFoundError`` without the subject, a sample, or without
+        ``create`` the other one, and then nothing has changed.
         """
         with self._changing:
-            stored = self._store.split_subject(collection_id, subject_id, sample_ids, other)
+            stored = self._store.split_subject(collection_id, subject_id, sample_ids, other, create=create)
             self._refresh([(collection_id, subject_id), (collection_id, other.subject_id)])
         return stored
 
@@ -323,7 +338,7 @@ class Gallery:
         """The receipt with the boxes that have followed the erasure, which are all."""
         if not self._store.shared or receipt.box_ids:
             return receipt
-        return self.complete_receipt(replace(receipt, box_ids=tuple(self._store.boxes.all())))
+        return self._store.receipts.confirm(receipt.receipt_id, tuple(self._store.boxes.all()))
 
     @property
     def shared(self) -> bool:
@@ -379,7 +394,10 @@ class Gallery:
                 samples = {one: self._store.rows_of(*key, one) for one in self._views.contract_ids}
                 people[key] = Known(subject, samples)
         self._views.refresh(people)
-        return [key for key, known in people.items() if known.subject is None]
+        gone = [key for key, known in people.items() if known.subject is None]
+        if gone:
+            overwrite_freed_arrays()
+        return gone
 
     def collections(self) -> list[str]:
         """The ids of the collections that have subjects, sorted."""

@@ -45,6 +45,11 @@ class Receipts:
         self._database.execute(_REPLACE, (signed.document, signed.signature, signed.receipt_id))
         return signed
 
+    def confirm(self, receipt_id: str, box_ids: tuple[str, ...]) -> ErasureReceipt:
+        """Store that those boxes have followed an erasure; the receipt as it is then."""
+        with self._database.transaction():
+            return self.complete(replace(self.get(receipt_id), box_ids=box_ids))
+
     def prepare(self) -> None:
         """Make the key to sign with, if there is none yet: on the disk before what it signs."""
         self._signer()

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
 from ulid import ULID
 
 from facesvc.database import Database
-from facesvc.errors import AlreadyExistsError, DependencyError, InputError, NotFoundError
+from facesvc.errors import AlreadyExistsError, DependencyError, InputError, NotFoundError, PreconditionError
 from facesvc.gallery import rows
 from facesvc.gallery.boxes import Boxes
 from facesvc.gallery.contracts import Contracts
@@ -22,7 +22,7 @@ from facesvc.gallery.crops import Crops, check_crop
 from facesvc.gallery.crypto import Cipher
 from facesvc.gallery.keyring import NOBODY, Keyring, KeySource
 from facesvc.gallery.receipts import Receipts
-from facesvc.gallery.records import EmbeddingContract, ErasureReceipt, Sample, SampleName, Subject, check_text
+from facesvc.gallery.records import Consent, EmbeddingContract, ErasureReceipt, Sample, SampleName, Subject, check_text
 from facesvc.gallery.sealing import open_sealed
 
 MAX_PAGE_SIZE = 1000
@@ -93,6 +93,7 @@ _KEY_WITHOUT_SUBJECT = """
                SELECT 1 FROM subjects
                 WHERE own.collection_id = subjects.collection_id AND own.subject_id = subjects.subject_id)
 """
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _BATCH = 1000  # subjects per statement while all are read
 
 
@@ -276,16 +277,26 @@ class Store:
         return updated
 
     def erase_subject(
-        self, collection_id: str, subject_id: str, now: datetime, *, event_count: int = 0
+        self,
+        collection_id: str,
+        subject_id: str,
+        now: datetime,
+        *,
+        event_count: int = 0,
+        only_if: Callable[[Subject], bool] = lambda _: True,
     ) -> ErasureReceipt:
         """Removes a subject, everything of it, and its key, for good; the receipt is all that stays.
 
-        Where the disk was full when the key was to be destroyed, the next call does it.
+        Where the disk was full when the key was to be destroyed, the next call does it. Raises ``PreconditionError``
+        (``SUBJECT_CHANGED``) where ``only_if`` does not hold.
         """
         key = (collection_id, subject_id)
         with self._erasing(key):
             if not self._database.select(_EXISTS, key) and self.keyring.has(*key):
                 return self.receipts.last_of(*key)
+            if not only_if(self.get_subject(*key)):
+                message = f"subject {subject_id} was changed meanwhile, and is not erased"
+                raise PreconditionError(message, reason="SUBJECT_CHANGED")
             return self._delete_subject(key, now, event_count)
 
     @contextmanager
@@ -388,27 +399,46 @@ class Store:
         """As ``Gallery.merge_subjects``."""
         gone = (collection_id, merged_id)
         with self._erasing(gone):
-            kept, merged = (self.get_subject(collection_id, one) for one in (subject_id, merged_id))
+            both = self.merged(collection_id, subject_id, merged_id, now)
             for sample in self.list_samples(collection_id, merged_id):
                 with suppress(DuplicateImageError):
                     self.move_sample(sample.name, subject_id)
-            both = replace(
-                kept,
-                display_name=kept.display_name or merged.display_name,
-                external_ids={**merged.external_ids, **kept.external_ids},
-                metadata={**merged.metadata, **kept.metadata},
-            )
-            self.update_subject(both, frozenset({"display_name", "external_ids", "metadata"}), now)
+            self.update_subject(both, UPDATABLE, now)
             receipt = self._delete_subject(gone, now, 0)
             return self.get_subject(collection_id, subject_id), receipt
 
-    def split_subject(self, collection_id: str, subject_id: str, sample_ids: Sequence[str], other: Subject) -> Subject:
+    def merged(self, collection_id: str, subject_id: str, merged_id: str, now: datetime) -> Subject:
+        """What is known of ``subject_id`` once ``merged_id`` is the same: nothing is allowed that was not to both.
+
+        Raises as ``Gallery.merge_subjects``.
+        """
+        if subject_id == merged_id:
+            raise InputError("somebody cannot be merged with themselves", field="merged_subject_id")
+        kept, other = (self.get_subject(collection_id, one) for one in (subject_id, merged_id))
+        for one in (kept, other):
+            if one.consent_expired(now):
+                message = f"the consent of subject {one.subject_id} has run out; renew it before merging"
+                raise PreconditionError(message, reason="CONSENT_EXPIRED")
+        consents = [one.consent for one in (kept, other) if one.consent]
+        return replace(
+            kept,
+            display_name=kept.display_name or other.display_name,
+            external_ids={**other.external_ids, **kept.external_ids},
+            metadata={**other.metadata, **kept.metadata},
+            consent=min(consents, key=_expires, default=None),
+            enabled=kept.enabled and other.enabled,
+        )
+
+    def split_subject(
+        self, collection_id: str, subject_id: str, sample_ids: Sequence[str], other: Subject, *, create: bool
+    ) -> Subject:
         """As ``Gallery.split_subject``."""
         key = (collection_id, other.subject_id)
-        with self.creating([key]):
-            self.get_subject(collection_id, subject_id)
-            if not self._database.select(_EXISTS, key):
-                self.add_subject(other)
+        with self.creating([key] if create else []):
+            subject = self.get_subject(collection_id, subject_id)
+            if create and not self._database.select(_EXISTS, key):
+                self.add_subject(replace(other, consent=subject.consent))
+            self.get_subject(*key)
             for sample_id in sample_ids:
                 self.move_sample(SampleName(collection_id, subject_id, sample_id), other.subject_id)
             return self.get_subject(collection_id, other.subject_id)
@@ -447,3 +477,7 @@ class Store:
         names = {"collection_id": after[0], "subject_id": after[1], "limit": limit}
         found = self._database.select(_PAGE_OF_CHANGES, names)
         return [((row[0], row[1]), row[2], self.keyring.unwrap(row[0], row[1], *row[3:])) for row in found]
+
+
+def _expires(consent: Consent) -> datetime:
+    return consent.expire_time or _LATEST

@@ -14,6 +14,7 @@ from sightings import ENTRY, sighting
 
 from facesvc.client import CallError
 from facesvc.config import Settings
+from facesvc.errors import DependencyError
 from facesvc.events.audit import Asked
 from facesvc.events.journal import Wanted
 from facesvc.gallery.crypto import is_signed
@@ -110,3 +111,36 @@ async def test_the_merged_lose_their_events_and_the_receipt_counts_them(start: S
         request = enrollment_pb2.MergeSubjectsRequest(subject_id="jane", merged_subject_id="joe")
         receipt = (await stub.MergeSubjects(request)).receipt
     assert (receipt.subject_id, receipt.event_count, signed(receipt)["event_count"]) == ("joe", 2, 2)
+
+
+@pytest.mark.parametrize(("kept", "merged"), [("jane", "jane"), ("nobody", "jane")])
+async def test_a_refused_merge_forgets_nothing(start: Start, vision: Vision, kept: str, merged: str) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane")
+    note(running, sighting("jane", ENTRY))
+    await written(running)
+    before = running.service.journal.list_events(Wanted(subject_id="jane"), 10).events
+    assert before
+    with pytest.raises(CallError):
+        await running.client.merge_subjects(kept, merged)
+    assert running.service.journal.list_events(Wanted(subject_id="jane"), 10).events == before
+
+
+async def test_an_erasure_that_succeeds_at_last_counts_all_events(
+    start: Start, vision: Vision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start(vision=vision)
+    await enrol(running, "jane")
+    note(running, sighting("jane", ENTRY))
+    await written(running)
+    held = len(running.service.journal.list_events(Wanted(subject_id="jane"), 10).events)
+    gallery = running.service.gallery
+
+    def full(*_: object, **__: object) -> None:
+        raise DependencyError("the disk is full", reason="DISK_FULL")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery, "erase_subject", full)
+        with pytest.raises(CallError):
+            await running.client.erase_subject("jane")
+    assert (await running.client.erase_subject("jane")).event_count == held > 0
