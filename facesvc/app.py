@@ -205,10 +205,13 @@ class App:
             return
         store, loop = self._settings.store, asyncio.get_running_loop()
 
+        async def forget_presence(collection_id: str, subject_id: str) -> None:
+            service.observer.forget(collection_id, subject_id)
+
         def forget(collection_id: str, subject_id: str) -> None:
             if service.backups is not None:
                 service.backups.puncture(collection_id, subject_id)  # those on this box
-            loop.call_soon_threadsafe(service.observer.forget, collection_id, subject_id)
+            asyncio.run_coroutine_threadsafe(forget_presence(collection_id, subject_id), loop).result()
 
         self._follower = Follower(service.gallery, store.box_id, store.poll_seconds, now, forget)
         await asyncio.to_thread(self._follower.start)
@@ -224,6 +227,8 @@ class App:
             await asyncio.to_thread(self._service.workers.close)
             if self._service.backups is not None:
                 await asyncio.to_thread(self._service.backups.close)
-            await asyncio.to_thread(self._service.gallery.save_view)
-            await asyncio.to_thread(self._service.gallery.close)
+            try:
+                await asyncio.to_thread(self._service.gallery.save_view)
+            finally:
+                await asyncio.to_thread(self._service.gallery.close)
         _log.info("stopped")

@@ -16,7 +16,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Follower:
-    """``forget`` is called, in the follower's thread, for everybody whom another box has erased."""
+    """``forget`` is called, in the follower's thread, for everybody who was erased, before the others are told so.
+
+    Where it or the telling fails it is called again.
+    """
 
     def __init__(
         self,
@@ -59,8 +62,9 @@ class Follower:
                 self._stopping.wait(self._poll_s)
 
     def _follow(self) -> None:
-        for key in self._gallery.follow(self._box_id, self._now()):
+        for key in self._gallery.follow():
             self._forget(*key)
+        self._gallery.say(self._box_id, self._now())
 
     def _say(self, *, away: bool, why: str = "") -> None:
         if away and not self._away:

@@ -1,7 +1,7 @@
 """The backups of the gallery that is at work: made while everything goes on, read back, and kept free of the erased."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,9 +16,10 @@ from ulid import ULID
 from facesvc.backup import keys, manifest
 from facesvc.backup.folder import write
 from facesvc.backup.manifest import Manifest, Opened
-from facesvc.backup.shelf import PIECE, Backup, Shelf
+from facesvc.backup.present import samples_of
+from facesvc.backup.shelf import OTHERS_HAVE, PIECE, Backup, Shelf
 from facesvc.backup.tables import KeyTables, insert_keys, read_keys
-from facesvc.database import Database, migrate
+from facesvc.database import Database, Row, migrate
 from facesvc.database.sqlite import SqliteDatabase
 from facesvc.errors import DependencyError, FacesvcError, UnavailableError
 from facesvc.gallery.crypto import Cipher, new_key
@@ -29,7 +30,8 @@ from facesvc.gallery.schema import KEYRING
 _BATCH = 1000
 _NO_ROOM = 1 << 17  # bytes
 _SCHEMAS = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name LIKE '%migrations' ORDER BY name"
-_ERASED_AFTER = "SELECT collection_id, subject_id FROM receipts WHERE change > ?"
+_ERASED_AFTER = "SELECT receipt_id, collection_id, subject_id, receipt, signature FROM receipts WHERE change > ?"
+_SAMPLES = "SELECT collection_id, subject_id, sample_id FROM samples"
 # Keys are read after the copy: of somebody who was made known since there is a key, and nothing that it opens.
 _NOT_COPIED = """
     DELETE FROM keyring.subject_keys
@@ -80,14 +82,19 @@ class Backups:
     def _catch_up(self, name: str) -> None:
         """Take those out of a backup who were erased after it."""
         try:
-            erased = self._erased_after(self.shelf.open(name).manifest.change)
-            if count := self.shelf.take_out(name, erased):
+            erased, sample_ids = self._erased_after(self.shelf.open(name).manifest.change)
+            count, others_have = self.shelf.take_out(name, erased, sample_ids)
+            if count:
                 _log.warning("erased people were still in a backup", name=name, people=count)
+            if others_have:
+                _log.error("somebody who was erased is still in a backup", backup=f"{name}: {OTHERS_HAVE}")
         except FacesvcError as error:
             _log.warning("backup unreadable", name=name, problem=error.message)
 
-    def _erased_after(self, change: int) -> list[tuple[str, str]]:
-        return [(row[0], row[1]) for row in self._database.select(_ERASED_AFTER, (change,))]
+    def _erased_after(self, change: int) -> tuple[list[tuple[str, str]], list[str]]:
+        """Who was erased, and the samples that they had."""
+        found = self._database.select(_ERASED_AFTER, (change,))
+        return [(row[1], row[2]) for row in found], samples_of(found)[0]
 
     def close(self) -> None:
         """Give up a backup that is being made, and make no more."""
@@ -95,9 +102,11 @@ class Backups:
         with self._making:
             pass
 
-    def puncture(self, collection_id: str, subject_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def puncture(
+        self, collection_id: str, subject_id: str, sample_ids: Sequence[str] = ()
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """As ``Shelf.puncture``, for somebody whom the database knows no more."""
-        reached, unreached = self.shelf.puncture(collection_id, subject_id)
+        reached, unreached = self.shelf.puncture(collection_id, subject_id, sample_ids)
         for one in unreached:
             _log.error("somebody who was erased may still be in a backup", subject_id=subject_id, backup=one)
         return reached, unreached
@@ -129,7 +138,7 @@ class Backups:
                 known = _look(copy)
         chunks, digest, new_bytes = self._keep_pieces(path, Cipher(chunk_key))
         with _disk_of(path.parent), closing(SqliteDatabase(path)) as copy:
-            tables = self._keys_for(copy, key, now)
+            tables, samples = self._keys_for(copy, key, now), copy.select(_SAMPLES)
         made = Manifest(
             name=name,
             create_time=now,
@@ -144,7 +153,7 @@ class Backups:
             chunk_key=chunk_key,
             chunks=chunks,
         )
-        self._publish(Opened(made, key), tables)
+        self._publish(Opened(made, key), tables, samples)
         return name
 
     def _chunk_key(self) -> bytes:
@@ -181,14 +190,18 @@ class Backups:
             pass
         return read_keys(copy)
 
-    def _publish(self, opened: Opened, tables: KeyTables) -> None:
+    def _publish(self, opened: Opened, tables: KeyTables, samples: Sequence[Row]) -> None:
         """From now on the backup is seen. Nobody is erased between the look at the receipts and then."""
         name, folder = opened.manifest.name, self.shelf.folder
         with folder.changing():
-            erased = set(self._erased_after(opened.manifest.change))
-            tables = replace(tables, people=[row for row in tables.people if row[:2] not in erased])
+            erased, sample_ids = self._erased_after(opened.manifest.change)
+            people, gone = set(erased), set(sample_ids)
+            if any(row[2] in gone and row[:2] not in people for row in samples):
+                message = "somebody was erased who was another person when the backup was begun; make it again"
+                raise UnavailableError(message, reason="BACKUP_OVERTAKEN")
+            tables = replace(tables, people=[row for row in tables.people if row[:2] not in people])
             opened = replace(opened, manifest=replace(opened.manifest, subject_count=len(tables.people)))
-            write(folder.keys(name), keys.encode(tables, opened.cipher, name))
+            write(folder.keys(name), keys.encode(tables, samples, opened.cipher, name))
             if self.shelf.key_tables(opened) != tables:
                 raise self.shelf.forgetful()
             write(folder.manifest(name), manifest.seal(opened, Cipher(self.shelf.masters[0])))

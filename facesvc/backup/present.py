@@ -1,5 +1,6 @@
 """What outlives a restore: what the gallery that was there until now knows of erasures, and its audit log."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,11 +20,12 @@ class Present:
     """Of the gallery until now, rows in the order of the statements here; nothing, where there is none.
 
     ``identity`` is the same for the same gallery at any time; empty where its key is not at hand. ``problem`` is why it
-    could not be read, in words.
+    could not be read, in words. ``sample_ids`` are those that the erased had.
     """
 
     change: int = 0
     receipts: Sequence[Row] = ()
+    sample_ids: Sequence[str] = ()
     audit: Sequence[Row] = ()
     head: Sequence[Row] = ()
     identity: bytes = b""
@@ -34,9 +36,12 @@ def read_present(database: Database, keys: Sequence[KeySource], now: datetime) -
     """What is to outlive, as far as it can be read: who restores may do so because it cannot."""
     try:
         [(change,)] = database.select(_CHANGE)
-        known = Present(change=change, receipts=database.select(_RECEIPTS))
+        receipts = database.select(_RECEIPTS)
     except (DependencyError, ValueError) as error:
         return Present(problem=str(error))
+    sample_ids, damaged = samples_of(receipts)
+    problem = f"receipt {damaged} is damaged" if damaged else ""
+    known = Present(change=change, receipts=receipts, sample_ids=sample_ids, problem=problem)
     try:
         keyring = Keyring(database)
         keyring.open(keys, now)
@@ -49,6 +54,21 @@ def read_present(database: Database, keys: Sequence[KeySource], now: datetime) -
 def identity_of(keyring: Keyring) -> bytes:
     """The same for the same gallery at any time."""
     return keyring.tag("identity", b"")
+
+
+def samples_of(receipts: Sequence[Row]) -> tuple[list[str], str]:
+    """The samples that those had who were erased, and the first receipt that does not say it.
+
+    Rows that begin with the id, and end with the document and the signature.
+    """
+    found: list[str] = []
+    damaged = ""
+    for receipt_id, *_, document, _ in receipts:
+        try:
+            found += map(str, json.loads(document)["sample_ids"])
+        except (ValueError, KeyError, TypeError):
+            damaged = damaged or str(receipt_id)
+    return found, damaged
 
 
 def carry_over(present: Present, database: Database, keyring: Keyring) -> None:

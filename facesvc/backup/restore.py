@@ -12,7 +12,7 @@ from ulid import ULID
 from facesvc.backup.present import Present, carry_over, read_present
 from facesvc.backup.shelf import Shelf
 from facesvc.backup.tables import insert_keys, read_keys
-from facesvc.database import Database, migrate
+from facesvc.database import Database, migrate, to_microseconds
 from facesvc.database.exchange import Exchange
 from facesvc.database.sqlite import SqliteDatabase
 from facesvc.errors import DependencyError
@@ -165,8 +165,11 @@ class Restore:
         migrate(database, EVENTS, self._now)
         with database.transaction():
             carry_over(present, database, store.keyring)
-            # Whoever kept something of the gallery until now sees that everybody may be another.
-            change = max(present.change, store.change) + 1
+            # Of somebody who was erased, but under another person when the backup was made: that one's key opens them.
+            database.execute_many("DELETE FROM samples WHERE sample_id = ?", [(one,) for one in present.sample_ids])
+            # Whoever kept something of a gallery until now sees that everybody may be another. The time, because where
+            # nothing is known of the gallery until now, its numbers must not be given again: backups have them too.
+            change = max(present.change, store.change, to_microseconds(self._now)) + 1
             database.execute("UPDATE changes SET change = ?", (change,))
             database.execute("UPDATE subjects SET change = ?", (change,))
             database.execute("DELETE FROM boxes")

@@ -20,6 +20,8 @@ from facesvc.gallery.keyring import KeySource
 
 PIECE = 1 << 20
 """Bytes of the copy in a chunk; the last one has less."""
+OTHERS_HAVE = "holds samples of theirs under another person: destroy it, or make a new one and remove this"
+"""Why somebody is still in a backup whose key was taken out of it."""
 _SEAL_SIZE = 29
 
 
@@ -153,10 +155,13 @@ class Shelf:
         except FileNotFoundError as error:
             raise damaged(name, "its keys are missing") from error
 
-    def puncture(self, collection_id: str, subject_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Take somebody's key out of all backups, for good.
+    def puncture(
+        self, collection_id: str, subject_id: str, sample_ids: Sequence[str] = ()
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Take somebody's key out of all backups, for good; ``sample_ids`` are the samples that they had.
 
-        The backups that had it, and those of which nobody knows whether they still have it, each with why.
+        The backups that had it, and those in which they still are, or may be, each with why. A sample that was another
+        person's when the backup was made is opened by that one's key, which stays.
         """
         reached, unreached = [], []
         try:
@@ -165,20 +170,31 @@ class Shelf:
             return (), (error.message,)
         for name in names:
             try:
-                if self.take_out(name, [(collection_id, subject_id)]):
+                count, others_have = self.take_out(name, [(collection_id, subject_id)], sample_ids)
+                if count:
                     reached.append(name)
+                if others_have:
+                    unreached.append(f"{name}: {OTHERS_HAVE}")
             except FacesvcError as error:
                 unreached.append(f"{name}: {error.message}")
         return tuple(reached), tuple(unreached)
 
-    def take_out(self, name: str, people: Iterable[tuple[str, str]]) -> int:
-        """Take keys out of a backup, each by collection and subject; how many of them it had. Raises as ``open``."""
+    def take_out(
+        self, name: str, people: Iterable[tuple[str, str]], sample_ids: Iterable[str] = ()
+    ) -> tuple[int, bool]:
+        """Take keys out of a backup, each by collection and subject. Raises as ``open``.
+
+        How many of them it had, and whether others have samples there that are among ``sample_ids``.
+        """
         with self.folder.translated(), self.folder.changing():
             content, cipher = self._keys_of(name), self.open(name).cipher
-            found = keys.places_of(content, cipher, people)
-            for place in found:
-                overwrite(self.folder.keys(name), *place)
-        return len(found)
+            try:
+                found = keys.places_of(content, cipher, people)
+                for place in found:
+                    overwrite(self.folder.keys(name), *place)
+                return len(found), keys.others_have(content, cipher, sample_ids, found)
+            except KeysDamagedError as error:
+                raise damaged(name, "its keys were changed") from error
 
     def learn(self, key: bytes) -> None:
         """Another master key, by which is wrapped what is made from now on."""

@@ -23,6 +23,11 @@ def keyring_path(path: Path) -> Path:
     return path.with_name(path.name + "-keys")
 
 
+def view_path(path: Path) -> Path:
+    """Where what was kept of the gallery at ``path`` is, to open it sooner; it says nothing about another one."""
+    return path.with_name(path.name + "-view")
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """The files of the database at ``path``. Every method raises ``DependencyError`` where the disk fails."""
@@ -98,6 +103,8 @@ class Exchange:
 
     def _carry_out(self) -> None:
         """All moves that are left; a second time there are none."""
+        view_path(self.path).unlink(missing_ok=True)
+        _sync(self.path.parent)  # gone before the new database is there: its numbers may be those of the old one
         for new, place, former in zip(_files(self.new), _files(self.path), _files(self.former), strict=True):
             if not new.exists():
                 continue

@@ -45,7 +45,10 @@ _IN_ORDER = " ORDER BY event_time, sequence LIMIT :limit"
 _OPEN_STAYS = rows.SELECT_STAY + " WHERE leave_time IS NULL AND box_id = ? ORDER BY stay_id"
 _BY_ARRIVAL = " ORDER BY arrive_time, stay_id LIMIT :limit"
 _OLD = "SELECT sequence FROM events WHERE event_time < ? ORDER BY event_time LIMIT ?"
-_OLD_STAYS = "SELECT stay_id FROM stays WHERE leave_time < ? LIMIT ?"
+# An open stay of another box that nobody takes up any more: that box was renamed, or is gone.
+_OLD_STAYS = """
+    SELECT stay_id FROM stays WHERE leave_time < ? OR (leave_time IS NULL AND arrive_time < ? AND box_id <> ?) LIMIT ?
+"""
 
 
 class EventsMissedError(FacesvcError):
@@ -230,7 +233,10 @@ class Journal:
         return count
 
     def forget_before(self, time: datetime) -> bool:
-        """Remove some of what ended before ``time``; whether there may be more. Each call is a short one."""
+        """Remove some of what ended before ``time``; whether there may be more. Each call is a short one.
+
+        And stays that began before then and were never closed, but for those of this box, which it takes up itself.
+        """
         before = to_microseconds(time)
         with self._database.transaction():
             self._next(0)
@@ -239,6 +245,6 @@ class Journal:
             if old:
                 newest = max(sequence for (sequence,) in old)
                 self._database.execute("UPDATE journal SET forgotten = ? WHERE forgotten < ?", (newest, newest))
-            stays = self._database.select(_OLD_STAYS, (before, _BATCH))
+            stays = self._database.select(_OLD_STAYS, (before, before, self._box_id, _BATCH))
             self._database.execute_many("DELETE FROM stays WHERE stay_id = ?", stays)
         return _BATCH in {len(old), len(stays)}

@@ -1,6 +1,6 @@
 """Samples on their way into the gallery, several in one transaction, each judged on its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -26,15 +26,26 @@ class IdentityConflictError(InputError):
 
 
 class Batch:
-    """One transaction; ``added`` and ``created`` are what a search has to learn once it is committed."""
+    """One transaction; ``added`` and ``created`` are what a search has to learn once it is committed.
 
-    def __init__(self, store: Store, views: Views, conflict_similarity: float | None, now: datetime) -> None:
+    ``follow_to`` takes over what other boxes have changed up to a change, into ``views``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        views: Views,
+        conflict_similarity: float | None,
+        now: datetime,
+        follow_to: Callable[[int], None],
+    ) -> None:
         self.added: list[tuple[int, Sample]] = []
         self.created: list[Subject] = []
         self._store = store
         self._views = views
         self._conflict_similarity = conflict_similarity
         self._now = now
+        self._follow_to = follow_to
 
     def add(
         self,
@@ -46,6 +57,8 @@ class Batch:
         outcomes: list[Sample | FacesvcError] = []
         self._vectors = np.empty((len(samples), self._store.contracts.current.dimension), np.float32)
         with self._store.creating(create):
+            if self._store.shared:
+                self._begin_among_others()
             for sample in samples:
                 try:
                     self._add_one(sample, crops.get(sample.sample_id), create)
@@ -53,6 +66,13 @@ class Batch:
                 except (InputError, PreconditionError) as error:
                     outcomes.append(error)
         return outcomes
+
+    def _begin_among_others(self) -> None:
+        """From here on no other box changes anything: two cannot enrol one face as two people at the same moment."""
+        change = self._store.next_change()
+        self._store.contracts.check_current()
+        if self._conflict_similarity is not None:
+            self._follow_to(change - 1)
 
     def _add_one(self, sample: Sample, crop: bytes | None, create: Mapping[tuple[str, str], Subject]) -> None:
         vector = sample.checked_vector(self._store.contracts.current)

@@ -29,6 +29,7 @@ _DROP_OLD_CONTRACTS = """
      WHERE contract_id NOT IN (SELECT contract_id FROM meta UNION SELECT previous_contract_id FROM meta)
 """
 _NEXT_SAMPLES = " WHERE samples.row_id > :last AND vectors.sealed IS NOT NULL ORDER BY samples.row_id LIMIT :limit"
+_CHANGED = "UPDATE subjects SET change = ? WHERE collection_id = ? AND subject_id = ?"
 _PUT = "INSERT INTO vectors VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _LACKING = """
     SELECT samples.row_id, crops.row_id IS NOT NULL, collection_id, subject_id, sample_id
@@ -69,7 +70,8 @@ class Contracts:
         """Makes ``current`` the gallery's contract, if it is not.
 
         That is sound where every sample has a vector under it: an empty gallery, one that goes back to its previous
-        contract, or one whose migration was complete but for the switch. ``ContractMismatchError`` otherwise.
+        contract, or one whose migration was complete but for the switch. ``ContractMismatchError`` otherwise, and for
+        all but an empty gallery where others share it: they would go on with the contract that it has.
         """
         with self._database.transaction():
             found = self._database.select("SELECT contract_id, dimension FROM meta JOIN contracts USING (contract_id)")
@@ -78,7 +80,8 @@ class Contracts:
                 return
             have, total = self.counts(self.current.contract_id)
             same_id = held is not None and held.contract_id == self.current.contract_id
-            if held is not None and (have < total or same_id):
+            used_by_others = self._database.shared and total > 0
+            if held is not None and (have < total or same_id or used_by_others):
                 raise ContractMismatchError(
                     f"{self._database.where} holds vectors of {held}, but the loaded models make"
                     f" {self.current}, under which {have} of {total} samples have one; `facesvc models list` shows"
@@ -89,9 +92,20 @@ class Contracts:
             if held is None:
                 time = to_microseconds(now)
                 row = (self.current.contract_id, time, time)
-                self._database.execute("INSERT INTO meta VALUES (1, ?, NULL, ?, ?)", row)
+                if not self._database.execute("INSERT INTO meta VALUES (1, ?, NULL, ?, ?) ON CONFLICT DO NOTHING", row):
+                    self.settle(now)  # another box was first
             else:
-                self._make_current(self.current, now)
+                self.switch(self.current, now)
+
+    def check_current(self) -> None:
+        """Raises ``ContractMismatchError`` where another box has switched the gallery to another contract."""
+        [(held,)] = self._database.select("SELECT contract_id FROM meta")
+        if held != self.current.contract_id:
+            raise ContractMismatchError(
+                f"another box has changed {self._database.where} to {held}, but the loaded models make {self.current};"
+                " `facesvc models list` shows which pack has that contract: start this box with it"
+                " (`facesvc models use NAME`)"
+            )
 
     def register(self, contract: EmbeddingContract) -> None:
         """Makes a contract known; ``ContractMismatchError`` where it is known with another dimension."""
@@ -104,12 +118,10 @@ class Contracts:
                 raise ContractMismatchError(message)
 
     def switch(self, contract: EmbeddingContract, now: datetime) -> None:
-        """Makes a registered contract the current one, and today's the previous; vectors of all others go."""
-        with self._database.transaction():
-            self._make_current(contract, now)
-        self.current = contract
+        """Makes a registered contract the gallery's, and today's the previous, inside the caller's transaction.
 
-    def _make_current(self, contract: EmbeddingContract, now: datetime) -> None:
+        The vectors of all others go. Once that is committed, ``current`` is the caller's to set.
+        """
         self._database.execute(_SWITCH, (contract.contract_id, to_microseconds(now)))
         self._database.execute(_DROP_OLD_VECTORS)
         self._database.execute(_DROP_OLD_CONTRACTS)
@@ -134,10 +146,10 @@ class Contracts:
             yield from (rows.sample_from_row(row, contract_id, self._keyring) for row in batch)
             last = batch[-1][0]
 
-    def put(self, contract_id: str, vectors: Mapping[int, Floats]) -> list[tuple[int, Sample]]:
+    def put(self, contract_id: str, vectors: Mapping[int, Floats], change: int) -> list[tuple[int, Sample]]:
         """Stores vectors by row id in one transaction; the samples that had none under that contract, with them.
 
-        What was erased since, and what has a vector already, is passed over.
+        What was erased since, and what has a vector already, is passed over. The others' subjects bear ``change``.
         """
         one = rows.SELECT_SAMPLE + " WHERE samples.row_id = :row_id"
         added = []
@@ -150,6 +162,7 @@ class Contracts:
                 if sample.vector is None:
                     cipher = self._keyring.get(sample.collection_id, sample.subject_id)
                     self.put_vector(row_id, sample.name, contract_id, vector, cipher)
+                    self._database.execute(_CHANGED, (change, sample.collection_id, sample.subject_id))
                     added.append((row_id, replace(sample, vector=vector)))
         return added
 

@@ -20,7 +20,7 @@ from facesvc.database import Database
 from facesvc.errors import DependencyError, FacesvcError, InputError, NotFoundError, PreconditionError
 from facesvc.gallery.batch import Batch
 from facesvc.gallery.keyring import Keyring, KeySource
-from facesvc.gallery.loading import WORTH_SAVING, Loader, save
+from facesvc.gallery.loading import WORTH_SAVING, load, save
 from facesvc.gallery.migration import Migration
 from facesvc.gallery.records import (
     Audience,
@@ -51,10 +51,11 @@ class Gallery:
         self._view_path = view_path
         self._changing = Lock()
         self._change = store.change
-        self._caught_up: list[tuple[str, str]] = []
+        self._erased: list[tuple[str, str]] = []  # whom the follower has not forgotten yet, and how many it was told of
+        self._told = (self._change, 0)
         self._said_change = -1
         self._said_time = _LONG_AGO
-        self._views = Views(Loader(store, store.contracts.current, view_path).load())
+        self._views = Views(load(store, store.contracts.current, view_path))
         self._views.tend()
 
     @classmethod
@@ -74,18 +75,23 @@ class Gallery:
 
     def _load(self, contract: EmbeddingContract) -> View:
         """Everybody, with the vectors of ``contract``."""
-        return Loader(self._store, contract, None).load()
+        return load(self._store, contract)
 
     def save_view(self) -> bool:
         """Write what makes the next opening quick; whether that was worth it, and the disk had room."""
         if self._view_path is None or sum(samples for _, samples in self._views.counts().values()) < WORTH_SAVING:
             return False
         contract_id = self.contract.contract_id
+        views = self._views
         try:
-            save(self._store, contract_id, self._views.trained(), self._views.part, self._changing, self._view_path)
-        except OSError:
+            save(self._store, contract_id, views.trained(), views.part, self._followed, self._changing, self._view_path)
+        except (OSError, DependencyError):
             return False  # it is only a copy
         return True
+
+    def _followed(self) -> int:
+        """The last change of which everything is in memory."""
+        return self._change if self._store.shared else self._store.change
 
     def close(self) -> None:
         """Lets go of the database; closing twice is allowed."""
@@ -127,7 +133,7 @@ class Gallery:
             if contract == self.contract:
                 raise PreconditionError(f"the gallery already is of {contract}", reason="CONTRACT_CURRENT")
             self._views.prepare(self._load(contract))
-            return Migration(self._store, self._views, self._changing, contract)
+            return Migration(self._store, self._views, self._changing, contract, self._catch_up)
 
     def retire(self, contract_id: str) -> None:
         """Ends searching under the contract before the current one, if it is this one; its vectors stay on the disk."""
@@ -257,8 +263,8 @@ class Gallery:
             if contract_id != self.contract.contract_id:
                 raise mismatch(contract_id, self.contract)
             if self._store.shared and conflict_similarity is not None:
-                self._caught_up += self._catch_up()  # else somebody of another box could be enrolled twice
-            batch = Batch(self._store, self._views, conflict_similarity, now)
+                self._catch_up()  # most of it before the others have to wait
+            batch = Batch(self._store, self._views, conflict_similarity, now, self._follow_to)
             outcomes = batch.add(samples, crops, create)
             keys = {(sample.collection_id, sample.subject_id) for _, sample in batch.added}
             self._take_over(keys, partial(self._add, batch))
@@ -349,22 +355,50 @@ class Gallery:
         """As ``Store.wait_for_change``."""
         return self._store.wait_for_change(timeout_s)
 
-    def follow(self, box_id: str, now: datetime) -> list[tuple[str, str]]:
-        """Takes over what was changed in a shared database since the last time, and says so; who was erased."""
+    def follow(self) -> list[tuple[str, str]]:
+        """Takes over what was changed in a shared database since the last time.
+
+        Who was erased, also where they are there again: to be forgotten by whoever else knows them. They are given
+        again and again, until ``say``.
+        """
         with self._changing:
-            erased = [*self._caught_up, *self._catch_up()]
-            self._caught_up, change = [], self._change
-        if change > self._said_change or now >= self._said_time + _SAY_AGAIN:
+            self._catch_up()
+            self._told = (self._change, len(self._erased))
+            return list(dict.fromkeys(self._erased))
+
+    def say(self, box_id: str, now: datetime) -> None:
+        """Tells the others that all that ``follow`` gave last was taken over, and those erased forgotten."""
+        change, count = self._told
+        if change != self._said_change or now >= self._said_time + _SAY_AGAIN:
             self._store.boxes.say(box_id, change, now)
             self._said_change, self._said_time = change, now
-        return erased
+        with self._changing:
+            del self._erased[:count]
+            self._told = (change, 0)
 
-    def _catch_up(self) -> list[tuple[str, str]]:
-        """Reads anew what was changed since the last time; who was erased."""
-        change = self._store.change
-        erased = self._refresh(dict.fromkeys(self._store.changed_since(self._change)))
+    def _catch_up(self) -> None:
+        """Reads anew what was changed since the last time."""
+        self._follow_to(self._store.change)
+
+    def _follow_to(self, change: int) -> None:
+        """Reads anew what was changed since the last time, ``change`` being the last that is committed."""
+        if change < self._change:
+            erased = self._read_all_anew()
+        else:
+            erased = self._store.receipts.erased_after(self._change)
+            self._refresh(dict.fromkeys(self._store.changed_since(self._change)))
+        if erased:
+            self._store.keyring.forget_cached()
+            self._erased += erased
         self._change = change
-        return erased
+
+    def _read_all_anew(self) -> list[tuple[str, str]]:
+        """After an earlier state of the database was put back; who is gone since because they were erased."""
+        known = self._views.everybody()
+        self._store.keyring.forget_cached()
+        self._views.reload(self._load)
+        gone = known - self._views.everybody()
+        return [key for key in dict.fromkeys(self._store.receipts.erased_after(-1)) if key in gone]
 
     def _take_over(self, keys: Iterable[tuple[str, str]], known: Callable[[], None]) -> None:
         """Makes a change visible to searches, by what is ``known`` of it where nobody else can have come between."""
@@ -384,8 +418,8 @@ class Gallery:
                     self._refresh(keys)
                 raise
 
-    def _refresh(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Reads some subjects anew; those who are gone."""
+    def _refresh(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Reads some subjects anew."""
         people = {}
         for key in keys:
             people[key] = Known()
@@ -394,10 +428,8 @@ class Gallery:
                 samples = {one: self._store.rows_of(*key, one) for one in self._views.contract_ids}
                 people[key] = Known(subject, samples)
         self._views.refresh(people)
-        gone = [key for key, known in people.items() if known.subject is None]
-        if gone:
+        if any(known.subject is None for known in people.values()):
             overwrite_freed_arrays()
-        return gone
 
     def collections(self) -> list[str]:
         """The ids of the collections that have subjects, sorted."""

@@ -71,6 +71,7 @@ class Keyring:
         migrate(self._database, KEYRING, now)
         sources = list(sources)
         with self._database.transaction():
+            self._exclude_others()
             held = self._database.select("SELECT key_id, sealed_check FROM keyring.master_keys")
             first = sources[0].read()
             if first is None and held:
@@ -91,6 +92,19 @@ class Keyring:
             self._current = known[0] if known else self._register(ciphers[0], now)
             self.of_nobody()
 
+    def _exclude_others(self) -> None:
+        """No other box makes or wraps keys before the caller's transaction has ended."""
+        if self._database.shared:
+            self._database.execute("UPDATE keyring.migrations SET name = name")  # its rows, which are always there
+
+    def _check_current(self) -> None:
+        """Raises ``DependencyError`` where another box has exchanged the master key: no key may be wrapped then."""
+        if not self._database.shared:
+            return
+        if not self._database.select("SELECT 1 FROM keyring.master_keys WHERE key_id = ?", (self._current,)):
+            message = "another box has exchanged the gallery's master key; start this box with the new one too"
+            raise DependencyError(message, reason="KEY_WRONG")
+
     def _register(self, cipher: Cipher, now: datetime) -> str:
         key_id = str(ULID.from_datetime(now))
         row = (key_id, cipher.seal(b"", _check_name(key_id)), to_microseconds(now))
@@ -99,7 +113,12 @@ class Keyring:
         return key_id
 
     def make(self, collection_id: str, subject_id: str) -> Cipher:
-        """A key for somebody new, inside the caller's transaction, instead of one that was left over."""
+        """A key for somebody new, inside the caller's transaction, instead of one that was left over.
+
+        Raises ``DependencyError`` (``KEY_WRONG``) where another box has exchanged the master key.
+        """
+        self._exclude_others()
+        self._check_current()
         self.destroy(collection_id, subject_id)
         key = new_key()
         wrapped = self._masters[self._current].seal(key, _key_name(collection_id, subject_id))
@@ -187,7 +206,11 @@ class Keyring:
     def destroy(self, collection_id: str, subject_id: str) -> None:
         """Make what was sealed with somebody's key unreadable; inside the caller's transaction, then ``forget``."""
         if self._database.execute(_DELETE, (collection_id, subject_id)):
-            self._unwrapped.cache_clear()
+            self.forget_cached()
+
+    def forget_cached(self) -> None:
+        """Let go of the keys that were read; those that another box has destroyed are among them."""
+        self._unwrapped.cache_clear()
 
     def begin_rotation(self, key: bytes, now: datetime) -> None:
         """From now on new keys are wrapped by the master key ``key``; call ``rewrap`` until nothing is left."""
@@ -198,9 +221,11 @@ class Keyring:
     def rewrap(self, most: int) -> int:
         """Wrap some keys that a former master key wraps by the current one; how many. 0: all are, and that one is gone.
 
-        The keys inside stay the same, so nothing has to be sealed anew.
+        The keys inside stay the same, so nothing has to be sealed anew. Raises as ``make``.
         """
         with self._database.transaction():
+            self._exclude_others()
+            self._check_current()
             stale = self._database.select(_STALE, (self._current, most))
             for collection_id, subject_id, key_id, wrapped in stale:
                 name = _key_name(collection_id, subject_id)

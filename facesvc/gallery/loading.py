@@ -1,12 +1,12 @@
 """From the store, and the saved view where there is one, to a view that can be searched; and the way back."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from facesvc.errors import InputError
+from facesvc.errors import InputError, NotFoundError
 from facesvc.gallery import saved_view
 from facesvc.gallery.crypto import Cipher
 from facesvc.gallery.index import PeopleIndex
@@ -23,6 +23,17 @@ WORTH_SAVING = 20_000
 """Samples from which on reading them all from the store takes longer than anybody wants to wait."""
 
 
+def load(store: Store, contract: EmbeddingContract, path: Path | None = None) -> View:
+    """Everybody, with their vectors under ``contract``; ``path`` is where a view was saved.
+
+    Where that does not fit, or another box moves samples between people meanwhile, all is read again without it.
+    """
+    try:
+        return Loader(store, contract, path).load()
+    except ValueError:
+        return Loader(store, contract, None).load()
+
+
 class Loader:
     """Fills one view."""
 
@@ -36,8 +47,10 @@ class Loader:
     def _read(self, path: Path) -> dict[Key, Entry]:
         """What is saved, by subject; and an empty index for each collection that was saved."""
         saved = {}
-        cipher = self._store.keyring.of_nobody()
+        cipher, last = self._store.keyring.of_nobody(), self._store.change
         for entry in saved_view.read(path):
+            if entry.change > last:
+                return {}  # an earlier state of the database was put back since
             if entry.key[1]:
                 saved[entry.key] = entry
             elif trained := saved_view.unseal(entry, self._contract.contract_id, cipher):
@@ -106,7 +119,8 @@ class Loader:
             self._view.fill((), (one for one in samples if (one[1].collection_id, one[1].subject_id) in wanted))
             return
         for key in self._stale:
-            self._view.add_samples(self._store.rows_of(*key, contract_id))
+            with suppress(NotFoundError):  # erased meanwhile, by another box
+                self._view.add_samples(self._store.rows_of(*key, contract_id))
 
 
 def save(
@@ -114,12 +128,14 @@ def save(
     contract_id: str,
     trained: dict[str, bytes],
     part_of: Callable[[Key], Part | None],
+    followed: Callable[[], int],
     unchanging: AbstractContextManager[object],
     path: Path,
 ) -> None:
     """Write a view's file: ``trained`` by collection, and ``part_of`` everybody. Raises ``OSError``.
 
-    ``unchanging`` is held while the store and the view are compared, a few people at a time.
+    ``unchanging`` is held while the store and the view are compared, a few people at a time. Left out is whom a change
+    after ``followed`` was about: the view may not have it yet.
     """
 
     def entries() -> Iterator[Entry]:
@@ -129,7 +145,8 @@ def save(
         while True:
             with unchanging:
                 page = store.page_of_changes(last, _SAVED_TOGETHER)
-                parts = [part_of(key) for key, _, _ in page]
+                last_followed = followed()
+                parts = [part_of(key) if change <= last_followed else None for key, change, _ in page]
             if not page:
                 return
             for (key, change, own), part in zip(page, parts, strict=True):

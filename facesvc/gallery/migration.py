@@ -11,7 +11,7 @@ Vectors are stored as they come, so a migration that ended early, with the proce
 Until the switch is committed the gallery is one of the old contract, from then on one of the new.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import Lock
 from types import TracebackType
@@ -27,14 +27,17 @@ class Migration:
     """One migration to ``contract``, the only one of its gallery. Every method may be called from any thread.
 
     Once it has switched or was abandoned, every method but ``abandon`` raises ``PreconditionError``
-    (``MIGRATION_OVER``).
+    (``MIGRATION_OVER``). ``catch_up`` takes over what other boxes have changed, under ``changing``.
     """
 
-    def __init__(self, store: Store, views: Views, changing: Lock, contract: EmbeddingContract) -> None:
+    def __init__(
+        self, store: Store, views: Views, changing: Lock, contract: EmbeddingContract, catch_up: Callable[[], None]
+    ) -> None:
         self.contract = contract
         self._store = store
         self._views = views
         self._changing = changing
+        self._catch_up = catch_up
         self._given_up: set[int] = set()
         self._over = False
 
@@ -81,8 +84,12 @@ class Migration:
             self.contract.check(vector[None], "vector")
         with self._changing:
             self._check_running()
-            added = self._store.contracts.put(self.contract.contract_id, vectors)
-            self._views.add_to_shadow(added)
+            with self._store.transaction():
+                added = self._store.contracts.put(self.contract.contract_id, vectors, self._store.next_change())
+            if self._store.shared:
+                self._catch_up()  # of some not even the subject may be known here, of some another box has a vector
+            else:
+                self._views.add_to_shadow(added)
         return len(added)
 
     def checkable(self, most: int) -> dict[int, SampleName]:
@@ -125,20 +132,30 @@ class Migration:
         """
         with self._changing:
             self._check_running()
-            pending, unmigratable = self._sort_lacking()
-            if pending:
-                message = f"{len(pending)} samples have no vector of {self.contract} yet; embed their crops first"
-                raise PreconditionError(message, reason="MIGRATION_INCOMPLETE")
-            if unmigratable and not allow_missing:
-                people = {(name.collection_id, name.subject_id) for name in unmigratable}
-                message = (
-                    f"{len(unmigratable)} samples of {len(people)} subjects have no usable crop to make a vector of"
-                    f" {self.contract} from; enrol them again, or allow that nobody is found by these samples"
-                )
-                raise PreconditionError(message, reason="CROPS_MISSING")
-            self._store.contracts.switch(self.contract, now)
+            if self._store.shared:
+                self._catch_up()
+            with self._store.transaction():
+                if self._store.shared:
+                    self._store.next_change()  # who enrols on another box waits, and is refused then
+                    self._store.contracts.check_current()
+                self._check_complete(allow_missing=allow_missing)
+                self._store.contracts.switch(self.contract, now)
+            self._store.contracts.current = self.contract
             self._views.switch()
             self._over = True
+
+    def _check_complete(self, *, allow_missing: bool) -> None:
+        pending, unmigratable = self._sort_lacking()
+        if pending:
+            message = f"{len(pending)} samples have no vector of {self.contract} yet; embed their crops first"
+            raise PreconditionError(message, reason="MIGRATION_INCOMPLETE")
+        if unmigratable and not allow_missing:
+            people = {(name.collection_id, name.subject_id) for name in unmigratable}
+            message = (
+                f"{len(unmigratable)} samples of {len(people)} subjects have no usable crop to make a vector of"
+                f" {self.contract} from; enrol them again, or allow that nobody is found by these samples"
+            )
+            raise PreconditionError(message, reason="CROPS_MISSING")
 
     def abandon(self) -> None:
         """Ends the migration where it is; what was stored stays, for the next one to the same contract."""

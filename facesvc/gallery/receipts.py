@@ -29,9 +29,13 @@ class Receipts:
             cipher = self._keyring.of_nobody()
             if found := self._database.select("SELECT sealed FROM keyring.signer"):
                 return Signer(cipher.unseal(found[0][0], _SIGNER_NAME))
-            seed = new_key()
-            self._database.execute("INSERT INTO keyring.signer VALUES (1, ?)", (cipher.seal(seed, _SIGNER_NAME),))
-            return Signer(seed)
+            sealed = cipher.seal(new_key(), _SIGNER_NAME)
+            if (
+                self._database.execute("INSERT INTO keyring.signer VALUES (1, ?) ON CONFLICT DO NOTHING", (sealed,))
+                == 0
+            ):
+                [(sealed,)] = self._database.select("SELECT sealed FROM keyring.signer")  # another box was first
+            return Signer(cipher.unseal(sealed, _SIGNER_NAME))
 
     def put(self, receipt: ErasureReceipt, change: int) -> ErasureReceipt:
         """Store a receipt, signed, inside the caller's transaction; as it is then."""

@@ -239,9 +239,8 @@ class Sample:
         check_time(self.create_time, "sample.create_time")
         if self.vector is not None:
             _check_unit(self.vector[None], "sample.vector")
-            vector = self.vector.copy()
-            vector.flags.writeable = False
-            object.__setattr__(self, "vector", vector)
+            copy = np.frombuffer(self.vector.tobytes(), np.float32)  # of bytes, as ``wiping`` wants it; read-only
+            object.__setattr__(self, "vector", copy)
 
     @property
     def name(self) -> "SampleName":

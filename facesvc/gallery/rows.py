@@ -46,7 +46,7 @@ def seal_vector(vector: Floats, name: SampleName, contract_id: str, cipher: Ciph
 
 def unseal_vector(sealed: bytes, name: SampleName, contract_id: str, cipher: Cipher) -> Floats:
     """The inverse of ``seal_vector``."""
-    return np.frombuffer(cipher.unseal(sealed, _vector_name(name, contract_id)), "<f4").astype(np.float32)
+    return np.frombuffer(cipher.unseal(sealed, _vector_name(name, contract_id)), "<f4").astype(np.float32, copy=False)
 
 
 def seal_crop(crop: bytes, name: SampleName, cipher: Cipher) -> bytes:

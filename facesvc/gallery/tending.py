@@ -2,8 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterable
+from weakref import WeakKeyDictionary
+
+import structlog
 
 from facesvc.gallery.index import PeopleIndex, Rebuild
+
+_log = structlog.get_logger(__name__)
+# An index whose rebuild failed is rebuilt once its size has changed by so much: it would fail again.
+_CHANGED_ENOUGH = 0.1
 
 
 class Tending:
@@ -14,6 +21,7 @@ class Tending:
         self._indexes = indexes
         self._thread: threading.Thread | None = None
         self._rebuild: Rebuild | None = None
+        self._failed_at: WeakKeyDictionary[PeopleIndex, int] = WeakKeyDictionary()
         self._closed = False
 
     def look(self) -> None:
@@ -21,21 +29,32 @@ class Tending:
         if self._rebuild is not None or self._closed:
             return
         for index in self._indexes():
-            if index.wants_rebuild:
+            if index.wants_rebuild and not self._would_fail_again(index):
                 self._rebuild = index.begin_rebuild()
-                self._thread = threading.Thread(target=self._run, args=(self._rebuild,), name="rebuild", daemon=True)
+                arguments = (index, self._rebuild)
+                self._thread = threading.Thread(target=self._run, args=arguments, name="rebuild", daemon=True)
                 self._thread.start()
                 return
 
-    def _run(self, rebuild: Rebuild) -> None:
-        done = False
-        while not done:
-            rebuild.run(self._lock)
+    def _would_fail_again(self, index: PeopleIndex) -> bool:
+        failed_at = self._failed_at.get(index)
+        return failed_at is not None and abs(len(index) - failed_at) < max(1, _CHANGED_ENOUGH * failed_at)
+
+    def _run(self, index: PeopleIndex, rebuild: Rebuild) -> None:
+        try:
+            done = False
+            while not done:
+                rebuild.run(self._lock)
+                with self._lock:
+                    done = rebuild.finish()
+        except Exception:  # noqa: BLE001 - whatever it is, such as no memory left: the index goes on as it is
+            _log.exception("rebuild_failed", samples=len(index))
             with self._lock:
-                done = rebuild.finish()
-                if done:
-                    self._rebuild = None
-                    self.look()  # another collection may have waited
+                self._failed_at[index] = len(index)
+                index.abandon_rebuild()
+        with self._lock:
+            self._rebuild = None
+            self.look()  # another collection may have waited
 
     def join(self) -> None:
         """Wait until no rebuild runs."""

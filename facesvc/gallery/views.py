@@ -4,7 +4,7 @@ A change of a subject, an erasure, the deletion of a sample reach every view at 
 contract finds nobody who was erased since. Only vectors differ between views.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
@@ -214,6 +214,23 @@ class Views:
         with self._lock:
             roster = self._current.rosters.get(key[0])
             return roster.part(key[1]) if roster else None
+
+    def everybody(self) -> set[tuple[str, str]]:
+        """Collection and id of all whom the current view knows."""
+        with self._lock:
+            return {(name, one) for name, roster in self._current.rosters.items() for one in roster.subject_ids}
+
+    def reload(self, load: Callable[[EmbeddingContract], View]) -> None:
+        """Replaces what every view knows by what ``load`` gives for its contract."""
+        with self._lock:
+            live = self._live()
+        for view in live:
+            fresh = load(view.contract)
+            with self._lock:
+                for roster in view.rosters.values():
+                    roster.index.abandon_rebuild()
+                view.rosters = fresh.rosters
+                self.tending.look()
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """How many subjects and how many samples each collection has, of those that a search sees."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from backup.offices import at, key_of, office, shelf_of
 
 from facesvc.backup.restore import Restore
+from facesvc.database.exchange import view_path
 from facesvc.gallery.masterkey import sources
 from facesvc.gallery.rotation import Rotation
 
@@ -74,6 +75,7 @@ def kill_restores(folder: Path) -> list[object]:
         opened.enrol("ada")
         name = opened.backups.create(at(1)).name
         opened.enrol("bob")
+    view_path(opened.path).write_bytes(b"a view of bob")
     found: list[object] = []
     for step in range(1, _MOST):
         place = folder / str(step)

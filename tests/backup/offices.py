@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,6 +33,19 @@ def vector_of(subject_id: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     seed = int.from_bytes(hashlib.sha256(subject_id.encode()).digest()[:8], "big")
     vector = np.random.default_rng(seed).normal(size=CONTRACT.dimension)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def sample_of(face: str, subject_id: str, now: datetime) -> Sample:
+    return Sample(
+        sample_id=str(ULID()),
+        collection_id="office",
+        subject_id=subject_id,
+        vector=vector_of(face),
+        quality=0.5,
+        source="door",
+        image_sha256=hashlib.sha256(face.encode()).digest(),
+        create_time=now,
+    )
 
 
 def name_of(subject_id: str) -> str:
@@ -81,6 +94,19 @@ class Office:
     audit: AuditLog
     backups: Backups
 
+    def add(self, face: str, subject_id: str, now: datetime = T0) -> Sample:
+        """A sample with a face, which may be somebody else's by mistake."""
+        sample = sample_of(face, subject_id, now)
+        crop = b"crop of " + face.encode() * 20
+        self.gallery.add_sample(sample, None, now, contract_id=CONTRACT.contract_id, crop=crop)
+        return sample
+
+    def split(self, sample: Sample, subject_id: str) -> None:
+        """Give a sample to whom it belongs, who was not known."""
+        one = self.gallery.get_subject("office", sample.subject_id)
+        one = replace(one, subject_id=subject_id, display_name=name_of(subject_id))
+        self.gallery.split_subject("office", sample.subject_id, [sample.sample_id], one)
+
     def enrol(self, *subject_ids: str, now: datetime = T0) -> None:
         for subject_id in subject_ids:
             subject = Subject(
@@ -91,18 +117,7 @@ class Office:
                 update_time=now,
             )
             self.gallery.create_subject(subject)
-            sample = Sample(
-                sample_id=str(ULID()),
-                collection_id="office",
-                subject_id=subject_id,
-                vector=vector_of(subject_id),
-                quality=0.5,
-                source="door",
-                image_sha256=hashlib.sha256(subject_id.encode()).digest(),
-                create_time=now,
-            )
-            crop = b"crop of " + subject_id.encode() * 20
-            self.gallery.add_sample(sample, None, now, contract_id=CONTRACT.contract_id, crop=crop)
+            self.add(subject_id, subject_id, now)
             self.journal.append([event_about(subject_id, now)], [stay_of(subject_id, now)])
 
     def erase(self, subject_id: str, now: datetime) -> tuple[Sequence[str], Sequence[str]]:
@@ -131,14 +146,20 @@ def shelf_of(folder: Path, keys: Sequence[KeySource] = ()) -> Shelf:
 
 @contextmanager
 def office(
-    folder: Path, now: datetime = T0, *, url: str = "", keys: Sequence[KeySource] = (), keep: int = 14
+    folder: Path,
+    now: datetime = T0,
+    *,
+    url: str = "",
+    keys: Sequence[KeySource] = (),
+    keep: int = 14,
+    view: Path | None = None,
 ) -> Iterator[Office]:
-    """The gallery in ``folder`` (or at ``url``), its backups in ``folder/backups``."""
+    """The gallery in ``folder`` (or at ``url``), its backups in ``folder/backups``, and where its view is saved."""
     path = folder / "gallery" / "gallery.db"
     keys = keys or [key_of(folder)]
     database = open_database(url or path)
     try:
-        gallery = Gallery.open(database, CONTRACT, now, keys)
+        gallery = Gallery.open(database, CONTRACT, now, keys, view)
         backups = Backups(database, shelf_of(folder, keys), keep)
         backups.open()
         journal = Journal(database, gallery.keyring, now)

@@ -1,6 +1,7 @@
 """Whoever was erased cannot be read in any backup, whatever happened between the erasure and the backup."""
 
 import json
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 from backup.offices import at, contents, key_of, office, shelf_of, traces_of
 
-from facesvc.backup import keys, manifest
+from facesvc.backup import Backups, keys, manifest
+from facesvc.backup.restore import Restore
 from facesvc.backup.shelf import Shelf
 from facesvc.database.sqlite import SqliteDatabase
+from facesvc.errors import UnavailableError
 from facesvc.gallery.crypto import Cipher, SealBrokenError
 
 
@@ -105,14 +108,92 @@ def test_a_start_makes_good_for_an_erasure_that_missed_a_backup(tmp_path: Path) 
     assert not key_left(shelf_of(tmp_path), name, "ada")
 
 
+def test_a_backup_with_their_face_under_another_name_is_named(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada", "bob")
+        sample = opened.add("bob again", "ada")
+        first = opened.backups.create(at(1)).name
+        [given] = opened.gallery.list_samples("office", "bob")
+        opened.split(sample, "bob")
+        second = opened.backups.create(at(2)).name
+        opened.gallery.erase_subject("office", "bob", at(3))
+        had = (given.sample_id, sample.sample_id)
+        words = "holds samples of theirs under another person: destroy it, or make a new one and remove this"
+        named = (f"{first}: {words}",)
+        assert opened.backups.puncture("office", "bob", had) == ((first, second), named)
+        assert opened.backups.puncture("office", "bob", had) == ((), named)  # it does not come clean by asking again
+        many = (*had, *(f"unknown {number}" for number in range(20)))
+        assert opened.backups.puncture("office", "bob", many) == ((), named)
+        assert opened.backups.puncture("office", "bob", many[2:]) == ((), ())
+        assert opened.backups.puncture("office", "bob") == ((), ())
+        ada = [one.sample_id for one in opened.gallery.list_samples("office", "ada")]
+        assert opened.backups.puncture("office", "ada", [*ada, sample.sample_id]) == ((first, second), ())
+        assert opened.backups.puncture("office", "bob", had) == ((), ())  # with ada's key it is gone
+
+
+def test_who_was_taken_for_another_and_is_erased_during_a_backup_is_not_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_pieces = Backups._keep_pieces
+
+    def erased_meanwhile(self: Backups, *arguments: object) -> object:
+        opened.split(sample, "bob")
+        opened.erase("bob", at(2))
+        return keep_pieces(self, *arguments)  # type: ignore[arg-type]  # handed through
+
+    with office(tmp_path) as opened:
+        opened.enrol("ada")
+        sample = opened.add("bob", "ada")
+        with monkeypatch.context() as patched:
+            patched.setattr(Backups, "_keep_pieces", erased_meanwhile)
+            with pytest.raises(UnavailableError, match="was another person when the backup was begun; make it again"):
+                opened.backups.create(at(1))
+        assert opened.backups.shelf.names() == []
+        assert opened.backups.create(at(3)).problem == ""
+
+
+def test_a_start_makes_good_for_an_erasure_after_a_restore(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada", "bob")
+        first = opened.backups.create(at(1)).name
+        opened.enrol("cem", "dan", "eve")
+        second = opened.backups.create(at(2)).name
+    folder, away = tmp_path / "backups", tmp_path / "away"
+    shutil.rmtree(tmp_path / "gallery")  # nothing is left that knows how far the numbers of the second one go
+    Restore(shelf_of(tmp_path), first, [key_of(tmp_path)], at(3)).to_file(tmp_path / "gallery" / "gallery.db")
+    with office(tmp_path) as opened:
+        folder.rename(away)
+        opened.erase("ada", at(4))
+    away.rename(folder)
+    with office(tmp_path) as opened:
+        assert [key_left(opened.backups.shelf, name, "ada") for name in (first, second)] == [False, False]
+        assert key_left(opened.backups.shelf, second, "bob")
+
+
+def test_a_start_goes_on_without_a_backup_whose_keys_were_cut_off(tmp_path: Path) -> None:
+    people = [f"person-{number}" for number in range(12)]
+    with office(tmp_path) as opened:
+        opened.enrol(*people)
+        first, second = (opened.backups.create(at(hour)).name for hour in (1, 2))
+        folder = opened.backups.shelf.folder
+        whole = folder.keys(second).read_bytes()
+        folder.keys(first).write_bytes(folder.keys(first).read_bytes()[:-10])
+        for one in people[:9]:
+            opened.erase(one, at(3))
+        folder.keys(second).write_bytes(whole)
+    with office(tmp_path) as opened:
+        assert "its keys were changed" in opened.backups.shelf.describe(first).problem
+        assert opened.backups.shelf.describe(second, verify=True).subject_count == 3
+
+
 def test_many_are_taken_out_at_once(tmp_path: Path) -> None:
     people = [f"person-{number}" for number in range(12)]
     with office(tmp_path) as opened:
         opened.enrol(*people)
         name = opened.backups.create(at(1)).name
         shelf = opened.backups.shelf
-        assert shelf.take_out(name, [("office", one) for one in (*people[:10], "stranger")]) == 10
-        assert shelf.take_out(name, [("office", one) for one in people[:11]]) == 1
+        assert shelf.take_out(name, [("office", one) for one in (*people[:10], "stranger")]) == (10, False)
+        assert shelf.take_out(name, [("office", one) for one in people[:11]]) == (1, False)
         assert [row[1] for row in shelf.key_tables(shelf.open(name)).people] == ["person-11"]
         assert shelf.describe(name, verify=True).subject_count == 1
 

@@ -19,6 +19,7 @@ from backup.offices import (
 from facesvc.backup.manifest import Opened
 from facesvc.backup.restore import Restore, Restored
 from facesvc.backup.shelf import Shelf
+from facesvc.database import to_microseconds
 from facesvc.database.exchange import Exchange
 from facesvc.database.opening import open_database
 from facesvc.database.sqlite import SqliteDatabase
@@ -64,12 +65,70 @@ def test_a_gallery_that_is_there_goes_back_in_time(tmp_path: Path) -> None:
         opened.enrol("ada")
         name = opened.backups.create(at(1)).name
         opened.enrol("bob")
-        change = opened.gallery._store.change
     restore(tmp_path, name)
     with office(tmp_path) as opened:
         assert (opened.people(), opened.found("bob")) == ({"ada"}, "")
         changes = opened.database.select("SELECT change FROM changes UNION SELECT change FROM subjects")
-        assert changes == [(change + 1,)]  # who keeps something of before sees that everybody may be another
+        # Who keeps something of before sees that everybody may be another.
+        assert changes == [(to_microseconds(at(10)) + 1,)]
+        opened.enrol("cem")
+    restore(tmp_path, name, hour=9)  # by a clock that was set back
+    with office(tmp_path) as opened:
+        assert opened.gallery._store.change > to_microseconds(at(10)) + 2
+
+
+@pytest.mark.parametrize("place", ["gallery", "kept elsewhere"])
+def test_a_view_saved_before_shows_nobody_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr("facesvc.gallery.gallery.WORTH_SAVING", 0)
+    view = tmp_path / place / "gallery.db-view"
+    view.parent.mkdir(exist_ok=True)
+    with office(tmp_path, view=view) as opened:
+        opened.enrol("ada", "bob")
+        name = opened.backups.create(at(1)).name
+        opened.add("stranger", "ada")  # the number of this change would be given again, and its row too
+        assert opened.found("stranger") == "ada"
+        assert opened.gallery.save_view()
+    for file in (tmp_path / "gallery").glob("gallery.db*"):
+        if file != view:
+            file.unlink()
+    restore(tmp_path, name)
+    assert view.exists() == (place != "gallery")
+    with office(tmp_path, view=view) as opened:
+        assert opened.found("stranger") == ""
+        opened.add("guest", "bob")
+        assert opened.found("guest") == "bob"
+
+
+def test_an_erased_face_that_was_under_another_name_is_not_brought_back(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada")
+        sample = opened.add("bob", "ada")
+        name = opened.backups.create(at(1)).name
+        opened.split(sample, "bob")
+        opened.erase("bob", at(2))
+    restored = restore(tmp_path, name)
+    assert (restored.subject_count, restored.sample_count, restored.problem) == (1, 1, "")
+    with office(tmp_path) as opened:
+        assert (opened.found("ada"), opened.found("bob")) == ("ada", "")
+        assert [crop[:11] for crop in opened.gallery.crops("office", "ada").values()] == [b"crop of ada"]
+        # A second restore knows it from the receipt that the first one has carried over.
+    assert restore(tmp_path, name).sample_count == 1
+
+
+def test_a_damaged_receipt_is_told_and_the_others_count(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada", "cem")
+        sample = opened.add("bob", "ada")
+        name = opened.backups.create(at(1)).name
+        opened.split(sample, "bob")
+        opened.erase("bob", at(2))
+        opened.erase("cem", at(2))
+        opened.database.execute("UPDATE receipts SET receipt = '{' WHERE subject_id = 'cem'")
+        [(receipt_id,)] = opened.database.select("SELECT receipt_id FROM receipts WHERE subject_id = 'cem'")
+    restored = restore(tmp_path, name)
+    assert (restored.problem, restored.sample_count) == (f"receipt {receipt_id} is damaged", 1)
 
 
 def test_the_gallery_that_was_there_is_kept_until_it_is_discarded(tmp_path: Path) -> None:

@@ -124,6 +124,19 @@ def test_closed_stays_are_forgotten_with_the_events_and_open_ones_are_not(journa
     assert len(list(journal.stays(Wanted()))) == 2
 
 
+@POSTGRES
+def test_open_stays_of_a_box_that_is_gone_are_forgotten_in_the_end(database_url: str, key_path: Path) -> None:
+    with opened(database_url, key_path, box_id="gone") as journal:
+        journal.append([], [stay(at(0)), stay(at(30))])
+    with opened(database_url, key_path, box_id="box") as journal:
+        own = stay(at(0))
+        journal.append([], [own])
+        assert len(list(journal.stays(Wanted()))) == 3
+        assert not journal.forget_before(at(20))
+        assert sorted(one.arrive_time for one in journal.stays(Wanted())) == [at(0), at(30)]
+        assert journal.open_stays() == [own]
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [

@@ -1,95 +1,33 @@
-"""Tiers, and the change between them, with more people than a coarse search looks into."""
-
-import threading
-from contextlib import nullcontext
+"""Searches in both tiers, with more people than a coarse one looks into; what is added, and what is removed."""
 
 import numpy as np
 import pytest
-from gallery.crowds import Crowd, Floats, Ids, unit
+from gallery import crowds
+from gallery.crowds import OWNERS, PEOPLE, ROWS, SAMPLES, Crowd, Floats, first, ids, unit
 
-from facesvc.errors import InputError
-from facesvc.gallery.index import MAX_OWNERS, Bounds, PeopleIndex, Taken, coarse, measure
+from facesvc.gallery.index import PeopleIndex, coarse
 from facesvc.gallery.index.coarse import Coarse
 from facesvc.gallery.index.encodings import BYTES
-from facesvc.gallery.index.sketches import Calibration
-
-PEOPLE, SAMPLES, DIMENSION = 2500, 3, 264
-ROWS = PEOPLE * SAMPLES
-OWNERS = np.repeat(np.arange(PEOPLE), SAMPLES)
-BOUNDS = Bounds(coarse_from=5000, flat_below=3000)
 
 
-@pytest.fixture(autouse=True)
-def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_PROBES", 300)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def crowd() -> Crowd:
-    return Crowd(PEOPLE + 50, DIMENSION)
-
-
-@pytest.fixture(scope="module")
-def vectors(crowd: Crowd) -> Floats:
-    return crowd.samples(OWNERS)
+    return crowds.crowd()
 
 
 @pytest.fixture
-def flat(vectors: Floats) -> PeopleIndex:
-    index = PeopleIndex(DIMENSION, BOUNDS)
-    index.add(np.arange(ROWS), OWNERS, vectors)
-    return index
-
-
-@pytest.fixture(scope="module")
-def saved(vectors: Floats) -> tuple[bytes, Taken]:
-    """One that has become coarse, and looks into 64 of its 2500 units."""
-    index = PeopleIndex(DIMENSION, BOUNDS)
-    index.add(np.arange(ROWS), OWNERS, vectors)
-    settle(index)
-    assert index.tier == "coarse"
-    tier_of(index).depth = 64
-    return index.trained(), index.export(index.rows)
+def vectors() -> Floats:
+    return crowds.vectors()
 
 
 @pytest.fixture
-def index(saved: tuple[bytes, Taken]) -> PeopleIndex:
-    trained, rows = saved
-    index = PeopleIndex.restore(DIMENSION, trained, BOUNDS)
-    index.add_codes(*rows)
-    return index
+def flat() -> PeopleIndex:
+    return crowds.flat()
 
 
-def settle(index: PeopleIndex) -> None:
-    assert index.wants_rebuild
-    rebuild = index.begin_rebuild()
-    rebuild.run(nullcontext())
-    assert rebuild.finish()
-    assert not index.wants_rebuild
-
-
-def tier_of(index: PeopleIndex) -> Coarse:
-    assert isinstance(index._tier, Coarse)
-    return index._tier
-
-
-def first(index: PeopleIndex, vector: Floats, allowed: Ids | None = None) -> int:
-    return index.search(vector, 1, allowed)[0].owner
-
-
-def ids(*values: int) -> Ids:
-    return np.array(values, np.int64)
-
-
-def test_it_becomes_coarse_and_flat_again_with_some_play(flat: PeopleIndex) -> None:
-    settle(flat)
-    assert flat.tier == "coarse"
-    flat.remove(np.arange(3000, ROWS))
-    assert not flat.wants_rebuild
-    flat.remove(ids(0))
-    settle(flat)
-    assert flat.tier == "flat"
-    assert len(flat) == 2999
+@pytest.fixture
+def index() -> PeopleIndex:
+    return crowds.coarse()
 
 
 def test_whoever_is_first_by_exact_search_is_first(index: PeopleIndex, crowd: Crowd, vectors: Floats) -> None:
@@ -214,183 +152,6 @@ def test_the_bytes_of_what_was_removed_are_overwritten(
     assert found() == 200
     index.remove(rows)
     assert found() == 0
-
-
-def test_until_a_rebuild_has_finished_the_old_tier_answers_and_nothing_is_lost(
-    flat: PeopleIndex, crowd: Crowd, vectors: Floats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measure, "_PROBES", 20)
-    lock, generator = threading.Lock(), np.random.default_rng(4)
-    model = dict(zip(range(ROWS), OWNERS.tolist(), strict=True))
-    rebuild = flat.begin_rebuild()
-    worker = threading.Thread(target=lambda: rebuild.run(lock))
-    worker.start()
-    row = ROWS
-    while worker.is_alive() or row < ROWS + 300:
-        owners = generator.integers(PEOPLE + 50, size=3)
-        samples = crowd.samples(owners)
-        gone = generator.integers(row, size=2)
-        with lock:
-            flat.add(np.arange(row, row + 3), owners, samples)
-            flat.remove(gone)
-            assert flat.tier == "flat"
-            assert first(flat, samples[0]) == owners[0]
-        model.update(zip(range(row, row + 3), owners.tolist(), strict=True))
-        for each in gone.tolist():
-            model.pop(each, None)
-        row += 3
-    worker.join()
-    while not rebuild.finish():
-        rebuild.run(lock)
-    assert flat.tier == "coarse"
-    taken = flat.export(flat.rows)
-    assert dict(zip(taken.ids.tolist(), taken.owners.tolist(), strict=True)) == model
-    old = [known for known in model if known < ROWS]
-    for known in old[::50]:
-        assert flat.search(vectors[known], 1)[0].row == known
-
-
-def test_a_rebuild_that_has_fallen_behind_says_so(flat: PeopleIndex, vectors: Floats) -> None:
-    rebuild = flat.begin_rebuild()
-    assert not rebuild.finish()
-    rebuild.run(nullcontext())
-    flat.remove(np.arange(600))
-    assert not rebuild.finish()
-    assert flat.tier == "flat"
-    rebuild.run(nullcontext())
-    flat.add(np.arange(300), OWNERS[:300], vectors[:300])
-    assert rebuild.finish()
-    assert flat.tier == "coarse"
-    assert sorted(flat.rows.tolist()) == [*range(300), *range(600, ROWS)]
-
-
-def test_a_rebuild_that_was_abandoned_changes_nothing(flat: PeopleIndex) -> None:
-    abandoned = flat.begin_rebuild()
-    rebuild = flat.begin_rebuild()
-    for each in (abandoned, rebuild):
-        each.run(nullcontext())
-    assert abandoned.finish()
-    assert flat.tier == "flat"
-    flat.abandon_rebuild()
-    assert rebuild.finish()
-    assert flat.tier == "flat"
-
-
-def test_sketches_that_do_not_find_enough_are_refused_until_there_are_twice_as_many(
-    flat: PeopleIndex, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measure, "BAR", 1.1)
-    settle(flat)
-    assert flat.tier == "flat"
-    flat.remove(np.arange(1))
-    more = np.arange(ROWS, 2 * ROWS)
-    flat.add(more, OWNERS, crowd.samples(OWNERS))
-    assert not flat.wants_rebuild
-    flat.add(ids(0), ids(0), crowd.samples(ids(0)))
-    monkeypatch.undo()
-    settle(flat)
-    assert flat.tier == "coarse"
-
-
-def test_sketches_that_have_become_bad_are_made_anew(index: PeopleIndex, vectors: Floats) -> None:
-    off = Calibration(np.full(DIMENSION, 3.0, np.float32), np.full(DIMENSION, 0.01, np.float32))
-    bad = Coarse(DIMENSION, off)
-    bad.add(*index.export(index.rows))
-    index._tier = bad
-    assert measure.measure(bad, nullcontext()).depth != 256
-    index._measured_rows = len(index) // 2
-    settle(index)
-    assert index._tier is not bad
-    assert not bad._sketches._blocks.any()
-    assert tier_of(index).depth == 256
-    assert [first(index, vector) for vector in vectors[:90]] == OWNERS[:90].tolist()
-
-
-def test_good_sketches_are_measured_again_and_kept(index: PeopleIndex) -> None:
-    tier, rows = index._tier, index.export(np.arange(ROWS))
-    index._measured_rows = len(index) // 2
-    settle(index)
-    assert index._tier is tier
-    assert tier_of(index).depth == 256
-    for before, after in zip(rows, index.export(np.arange(ROWS)), strict=True):
-        np.testing.assert_array_equal(before, after)
-
-
-def test_what_is_measured_is_whether_a_new_sample_is_found(index: PeopleIndex) -> None:
-    measured = measure.measure(tier_of(index), nullcontext())
-    assert measured.probes == 300
-    assert measured.recall is not None
-    assert measured.recall >= 0.999
-    index.remove(np.arange(ROWS)[np.arange(ROWS) % 3 > 0])  # one sample each: nobody could be found by another
-    assert measure.measure(tier_of(index), nullcontext()) == measure.Measured(0, 256, None)
-
-
-@pytest.mark.parametrize("tier", ["flat", "index"])
-def test_a_saved_index_answers_as_before(tier: str, request: pytest.FixtureRequest, vectors: Floats) -> None:
-    index: PeopleIndex = request.getfixturevalue(tier)
-    if tier == "index":
-        tier_of(index).depth = 1024
-    restored = PeopleIndex.restore(DIMENSION, index.trained(), BOUNDS)
-    for part in np.array_split(index.rows, 5):
-        restored.add_codes(*index.export(part))
-    assert restored.tier == index.tier
-    assert restored.wants_rebuild == index.wants_rebuild
-    for query in vectors[:100:3]:
-        assert restored.search(query, 3) == index.search(query, 3)
-
-
-def test_what_is_saved_besides_the_rows_is_of_nobody(index: PeopleIndex) -> None:
-    assert len(index.trained()) < 10 * DIMENSION
-
-
-DAMAGE = {
-    "rows are float64": lambda rows, owners, codes: (rows * 1.0, owners, codes),
-    "with 2 axes": lambda rows, owners, codes: (rows[None], owners, codes),
-    "owners are int32": lambda rows, owners, codes: (rows, owners.astype(np.int32), codes),
-    "3 rows and 2 owners": lambda rows, owners, codes: (rows, owners[:2], codes),
-    "an owner is not within": lambda rows, owners, codes: (rows, owners - 2, codes),
-    "owner is not within": lambda rows, owners, codes: (rows, owners + MAX_OWNERS, codes),
-    "comes twice": lambda rows, owners, codes: (rows * 0, owners, codes),
-    "held already": lambda rows, owners, codes: (rows - 3, owners, codes),
-    "codes are int8": lambda rows, owners, codes: (rows, owners, codes.view(np.int8)),
-    "is needed in the": lambda rows, owners, codes: (rows, owners, codes[:, 1:]),
-    "uint8 .3, ": lambda rows, owners, codes: (rows, owners, codes[:2]),
-    "no vector of unit length": lambda rows, owners, codes: (rows, owners, codes * 0),
-    "of unit length": lambda rows, owners, codes: (rows, owners, codes * 0 + 255),
-}
-
-
-@pytest.mark.parametrize("what", DAMAGE)
-@pytest.mark.parametrize("tier", ["flat", "coarse"])
-def test_saved_rows_that_cannot_be_right_are_refused(
-    what: str, tier: str, saved: tuple[bytes, Taken], vectors: Floats
-) -> None:
-    trained = saved[0] if tier == "coarse" else PeopleIndex(DIMENSION).trained()
-    index, restored = (PeopleIndex.restore(DIMENSION, trained) for _ in range(2))
-    index.add(np.arange(6), OWNERS[:6], vectors[:6])
-    assert index.tier == tier
-    restored.add_codes(*index.export(np.arange(3)))
-    with pytest.raises(InputError, match=what):
-        restored.add_codes(*DAMAGE[what](*index.export(np.arange(3, 6))))
-    assert len(restored) == 3
-    restored.add_codes(*index.export(np.arange(3, 6)))
-    assert len(restored) == 6
-
-
-def test_a_damaged_header_is_refused(index: PeopleIndex) -> None:
-    trained = index.trained()
-    for damaged, what in {
-        b"": "no version",
-        b"x" + trained[1:]: "no version",
-        trained[:20]: "no version",
-        trained[:-1]: "calibration has",
-        trained[:12] + b"\xff\xff" + trained[14:]: "header",
-        trained[:12] + b"\x00\x00" + trained[14:]: "header",
-    }.items():
-        with pytest.raises(InputError, match=what):
-            PeopleIndex.restore(DIMENSION, damaged)
-    with pytest.raises(InputError, match="264 values"):
-        PeopleIndex.restore(DIMENSION + 1, trained)
 
 
 def test_rows_that_cannot_be_added_are_a_mistake_of_the_caller() -> None:

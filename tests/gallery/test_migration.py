@@ -237,8 +237,8 @@ def test_nobody_is_erased_between_the_disk_and_the_memory(
     put = gallery._store.contracts.put
     erased = Thread(target=gallery.erase_subject, args=("office", "ada", now))
 
-    def put_and_be_overtaken(contract_id: str, vectors: Mapping[int, Floats]) -> list[tuple[int, Sample]]:
-        added = put(contract_id, vectors)
+    def put_and_be_overtaken(contract_id: str, vectors: Mapping[int, Floats], change: int) -> list[tuple[int, Sample]]:
+        added = put(contract_id, vectors, change)
         assert gallery._changing.locked()  # so the erasure will wait until the memory knows as well
         erased.start()
         return added

@@ -38,7 +38,7 @@ def two(store: Store, target: EmbeddingContract, make_subject: MakeSubject, make
         store.create_subject(make_subject(subject_id, consent=Consent("doors", make_subject().create_time)))
         for direction in directions:
             row_id = store.add_sample(make_sample(subject_id, direction), f"crop of {subject_id}".encode())
-            store.contracts.put(target.contract_id, {row_id: np.eye(6, dtype=np.float32)[row_id]})
+            store.contracts.put(target.contract_id, {row_id: np.eye(6, dtype=np.float32)[row_id]}, store.next_change())
     return store
 
 

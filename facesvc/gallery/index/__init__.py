@@ -3,7 +3,7 @@
 ``PeopleIndex`` is the way in. Reading order, which is the import order: ``encodings`` (a vector as bytes), ``memory``
 and ``places`` (what grows), ``rows``, ``hits``, ``scans`` (faiss), ``sketches`` and ``units`` (people, roughly),
 ``flat`` and ``coarse`` (the tiers), ``tiers`` (which when), ``measure`` (how deep to look), ``rebuild`` (from one to
-another), ``saved``, ``people``. ``vectors`` is the plain index of rows without owners.
+another), ``saved``, ``people``.
 """
 
 from facesvc.gallery.index.hits import Hit
@@ -11,6 +11,5 @@ from facesvc.gallery.index.people import MAX_OWNERS, PeopleIndex
 from facesvc.gallery.index.rebuild import Rebuild
 from facesvc.gallery.index.rows import Taken
 from facesvc.gallery.index.tiers import Bounds, TierName
-from facesvc.gallery.index.vectors import VectorIndex
 
-__all__ = ["MAX_OWNERS", "Bounds", "Hit", "PeopleIndex", "Rebuild", "Taken", "TierName", "VectorIndex"]
+__all__ = ["MAX_OWNERS", "Bounds", "Hit", "PeopleIndex", "Rebuild", "Taken", "TierName"]

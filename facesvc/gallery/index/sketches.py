@@ -2,9 +2,8 @@
 
 A sketch is a code of product quantisation (Jégou et al., Product quantization for nearest neighbor search, TPAMI 2011)
 with 4 bits for each of up to 128 groups of neighbouring values, laid out for a scan that keeps its tables in registers
-(André et al., Quicker ADC, TPAMI 2019; faiss' fast scan): 1.7 million sketches a millisecond on one core. A list of
-200,000 is looked through in a third of a millisecond, so there are no cells to miss somebody in, and nothing that has
-to be trained or balanced.
+(André et al., Quicker ADC, TPAMI 2019; faiss' fast scan): one core looks through 200,000 in a third of a millisecond.
+So there are no cells to miss somebody in, and nothing that has to be trained or balanced.
 
 The 16 values that a group can take are those that suit a normal distribution best, moved and stretched by the mean and
 the spread of each value over the gallery (``Calibration``). On statistics of real embeddings that is as good as values
@@ -121,7 +120,7 @@ class Sketches:
     def _view(self) -> NDArray[np.uint8]:
         """(M, size of a block), all that memory is set aside for, as a view until the next ``_grow``."""
         table = self._index.codes
-        flat: NDArray[np.uint8] = faiss.rev_swig_ptr(table.data(), table.size())
+        flat = np.asarray(faiss.rev_swig_ptr(table.data(), table.size()), np.uint8)  # of nothing it makes floats
         return flat.reshape(-1, self._index.get_CodePacker().block_size)
 
     def _grow(self, blocks: int) -> None:
