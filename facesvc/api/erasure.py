@@ -62,7 +62,7 @@ async def receipt(service: Service, receipt_id: str) -> ErasureReceipt:
 def _puncture(service: Service, receipt: ErasureReceipt) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if service.backups is None:
         return (), ()
-    return service.backups.puncture(receipt.collection_id, receipt.subject_id)
+    return service.backups.puncture(receipt.collection_id, receipt.subject_id, receipt.sample_ids)
 
 
 async def _confirmed(service: Service, known: ErasureReceipt) -> ErasureReceipt:

@@ -116,7 +116,8 @@ class Backups:
 
         It is of one moment: what was changed later is not in it, and whoever was erased meanwhile cannot be read in it.
         Until it is whole nobody sees it. Raises ``PreconditionError`` (``BACKUP_RUNNING``) while another one is made,
-        ``DependencyError`` where the folder cannot be used, ``UnavailableError`` after ``close``.
+        ``DependencyError`` where the folder cannot be used, ``UnavailableError`` after ``close``, and where it would
+        hold somebody who was erased meanwhile (``BACKUP_OVERTAKEN``).
         """
         folder = self.shelf.folder
         with folder.translated():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from backup.offices import at, contents, key_of, office, shelf_of, traces_of
+from structlog.testing import capture_logs
 
 from facesvc.backup import Backups, keys, manifest
 from facesvc.backup.restore import Restore
@@ -129,6 +130,33 @@ def test_a_backup_with_their_face_under_another_name_is_named(tmp_path: Path) ->
         ada = [one.sample_id for one in opened.gallery.list_samples("office", "ada")]
         assert opened.backups.puncture("office", "ada", [*ada, sample.sample_id]) == ((first, second), ())
         assert opened.backups.puncture("office", "bob", had) == ((), ())  # with ada's key it is gone
+
+
+def test_a_start_tells_of_a_backup_with_their_face_under_another_name(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada")
+        sample = opened.add("bob", "ada")
+        name = opened.backups.create(at(1)).name
+        opened.split(sample, "bob")
+        opened.gallery.erase_subject("office", "bob", at(2))
+    with capture_logs() as logs, office(tmp_path):
+        pass
+    [told] = [one for one in logs if one["log_level"] == "error"]
+    assert told["backup"].startswith(f"{name}: holds samples of theirs under another person")
+
+
+def test_a_key_is_taken_out_of_a_record_whose_samples_cannot_be_read(tmp_path: Path) -> None:
+    with office(tmp_path) as opened:
+        opened.enrol("ada", "bob")
+        name = opened.backups.create(at(1)).name
+        shelf = opened.backups.shelf
+        file, cipher = shelf.folder.keys(name), shelf.open(name).cipher
+        content = file.read_bytes()
+        [(start, length)] = keys.places_of(content, cipher, [("office", "ada")])
+        file.write_bytes(content[:start] + b"\xff" + content[start + 1 :])
+        assert opened.backups.puncture("office", "ada", ["any"])[1][0].startswith(f"{name}: backup {name} cannot be")
+        assert file.read_bytes()[start : start + length] == bytes(length)
+        assert shelf.describe(name, verify=True).problem == ""
 
 
 def test_who_was_taken_for_another_and_is_erased_during_a_backup_is_not_in_it(
