@@ -8,7 +8,6 @@ for other searches, never for a commit. A change is committed before the memory 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from types import MappingProxyType
 from typing import Self
 
 from facesvc.database import Database
-from facesvc.errors import DependencyError, FacesvcError, InputError, NotFoundError, PreconditionError
+from facesvc.errors import DependencyError, FacesvcError, NotFoundError, PreconditionError
 from facesvc.gallery.batch import Batch
 from facesvc.gallery.keyring import Keyring, KeySource
 from facesvc.gallery.loading import WORTH_SAVING, load, save
@@ -40,6 +39,7 @@ from facesvc.gallery.wiping import overwrite_freed_arrays
 
 # A box that shares a gallery says that it is there so often, also where nothing has changed.
 _SAY_AGAIN = timedelta(seconds=10)
+_TRIES = 5
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -291,9 +291,9 @@ class Gallery:
     ) -> tuple[Subject, ErasureReceipt]:
         """Makes one subject of two: the samples of ``merged_id`` become those of ``subject_id``, and that is erased.
 
-        What the first lacks of name, ids, and metadata is taken over; of two consents the one that ends first holds, and
-        who was disabled stays so. A picture that both have stays once. Raises ``NotFoundError``, ``InputError`` for one
-        and the same, and ``PreconditionError`` where a consent has run out.
+        What the first lacks of name, ids, and metadata is taken over; of two consents the one that ends first holds,
+        and who was disabled stays so. A picture that both have stays once. Raises ``NotFoundError``, ``InputError`` for
+        one and the same, and ``PreconditionError`` where a consent has run out.
         """
         keys = [(collection_id, subject_id), (collection_id, merged_id)]
         with self._changing_in_steps(*keys):
@@ -386,7 +386,7 @@ class Gallery:
             erased = self._read_all_anew()
         else:
             erased = self._store.receipts.erased_after(self._change)
-            self._refresh(dict.fromkeys(self._store.changed_since(self._change)))
+            self._refresh(())
         if erased:
             self._store.keyring.forget_cached()
             self._erased += erased
@@ -419,7 +419,22 @@ class Gallery:
                 raise
 
     def _refresh(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Reads some subjects anew."""
+        """Reads some subjects anew; of a shared database all whom others have changed since the last time as well.
+
+        For samples may have gone from these to those, and may go while they are read: then they are read once more.
+        """
+        wanted = dict.fromkeys(keys)
+        if not self._store.shared:
+            self._read_anew(wanted)
+            return
+        for _ in range(_TRIES):
+            wanted |= dict.fromkeys(self._store.changed_since(self._change))
+            with suppress(ValueError):
+                self._read_anew(wanted)
+                return
+        raise DependencyError("other boxes move samples without an end; try again", reason="GALLERY_BUSY")
+
+    def _read_anew(self, keys: Iterable[tuple[str, str]]) -> None:
         people = {}
         for key in keys:
             people[key] = Known()

@@ -1,11 +1,11 @@
 """What is left in memory of somebody who was erased.
 
-The index overwrites the rows of the erased (``index.memory``), and nothing else holds on to them. But CPython, numpy and
-the C library leave memory that they have freed as it is until it is used again, so that parts of vectors, names and
-crops may be read from a dump of the process for a while. Strings cannot be overwritten in Python. What can be done is
-done outside: ``ENVIRONMENT``, set before Python starts, makes the C library overwrite what it frees, at some cost
-(measured: a search 15 %, an enrolment 25 %, objects of Python 50 % slower). Numpy keeps small arrays for itself beyond that:
-``overwrite_freed_arrays``.
+The index overwrites the rows of the erased (``index.memory``), and nothing else holds on to them. But CPython, numpy
+and the C library leave memory that they have freed as it is until it is used again, so that parts of vectors, names
+and crops may be read from a dump of the process for a while. Strings cannot be overwritten in Python. What can be done
+is done outside: ``ENVIRONMENT``, set before Python starts, makes the C library overwrite what it frees, at some cost
+(measured: a search 15 %, an enrolment 25 %, making objects of Python twice the time). Beyond that numpy keeps small
+arrays for itself: ``overwrite_freed_arrays``.
 
 No promise covers the stacks and registers of threads, what the network and the models hold on to (gRPC, ONNX Runtime),
 and what the kernel keeps: swap, and sockets.

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gallery import changes
+from gallery.wholeness import state_of
 
 from facesvc.errors import DependencyError
 from facesvc.gallery import Gallery
@@ -36,7 +37,7 @@ def _attempt(gallery: Gallery, change: changes.Change, before: changes.State) ->
         changes.make(gallery, change)
     except DependencyError as error:
         refusal = error
-    state = changes.state_of(gallery, settled=False)  # also that everybody is found
+    state = state_of(gallery, settled=False)  # also that everybody is found
     if refusal is None:
         assert state == changes.after(before, change)
         return state, False
@@ -59,13 +60,13 @@ def _live(folder: Path, key: KeyFile, seed: int) -> None:
     changes.say(" ".join(sorted({change.kind for change in refused})))
     gallery.close()
     gallery = changes.open_gallery(path, key)  # a start needs no space
-    assert changes.state_of(gallery, settled=False) == state
+    assert state_of(gallery, settled=False) == state
     ballast.unlink()
     state = _go_on(gallery, life, state, _SINCE)
-    assert changes.state_of(gallery, settled=False) == state
+    assert state_of(gallery, settled=False) == state
     gallery.close()
     gallery = changes.open_gallery(path, key)
-    assert changes.state_of(gallery) == state
+    assert state_of(gallery) == state
     gallery.close()
 
 

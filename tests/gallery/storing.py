@@ -1,8 +1,8 @@
 """The way of people through the storage, in a process of its own: some are enrolled, all are searched, some are erased.
 
-``python storing.py GALLERY KEY ERASE``: who is to be enrolled comes as numbers of ``traces.Conspicuous`` on the standard
-input, in such a way that nothing of them stays in the program's own variables. It says "done", waits for a line, and ends
-itself so that the kernel writes a dump.
+``python storing.py GALLERY KEY``: the number of a ``traces.Conspicuous`` who is to be enrolled comes on the standard
+input; all but the first are erased. Nothing of them stays in the program's own variables. It says "done", waits until
+the input ends, and then ends itself so that the kernel writes a dump.
 """
 
 import os
@@ -36,22 +36,21 @@ def _use(gallery: Gallery, subject_id: str) -> None:
         assert best.subject_id == subject_id
 
 
-def _live(gallery: Gallery, number: int, *, erase: bool) -> None:
+def _live(gallery: Gallery, number: int) -> None:
     _enrol(gallery, number)
     page, _ = gallery.list_subjects("office", 1000)
     subject_ids = [subject.subject_id for subject in page]
     del page
     for subject_id in subject_ids:
         _use(gallery, subject_id)
-    if erase:
-        for subject_id in subject_ids[1:]:  # of one, something stays, so that it is known to be found
-            gallery.erase_subject("office", subject_id, NOW)
+    for subject_id in subject_ids[1:]:  # one stays, so that it is known that people are found
+        gallery.erase_subject("office", subject_id, NOW)
 
 
 def _main() -> None:
-    _, path, key, erase = sys.argv
+    _, path, key = sys.argv
     gallery = Gallery.open(SqliteDatabase(Path(path)), CONTRACT, NOW, [KeyFile(Path(key))])
-    _live(gallery, int(os.read(0, 100)), erase=erase == "erase")
+    _live(gallery, int(os.read(0, 100)))
     os.write(1, b"done\n")
     os.read(0, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

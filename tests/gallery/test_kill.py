@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from gallery import changes
+from gallery.wholeness import state_of
 
 from facesvc.gallery.masterkey import KeyFile
 
@@ -52,7 +53,7 @@ def test_a_killed_gallery_has_every_acknowledged_change(path: Path, vault: KeyFi
         acknowledged = killed_after(path, vault, seed, done, lines, wait_s)
         before, following = islice(states(seed), acknowledged, acknowledged + 2)
         with closing(changes.open_gallery(path, vault)) as gallery:
-            state = changes.state_of(gallery)
+            state = state_of(gallery)
             assert state in (before, following)
             done = acknowledged + (state == following)
     assert done > 3 * kills

@@ -3,15 +3,21 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
 from galleries import key_beside
+from numpy.typing import NDArray
 
 from facesvc.database.sqlite import SqliteDatabase
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
+from facesvc.gallery.index import PeopleIndex, Rebuild
+from facesvc.gallery.index.tiers import Bounds
 from facesvc.gallery.loading import Loader
+from facesvc.gallery.tending import Tending
 
+Floats = NDArray[np.float32]
 CONTRACT = "resnet-a/1"
 DIRECTIONS = np.eye(4)
 
@@ -189,3 +195,77 @@ def test_a_small_gallery_is_not_saved(filled: Gallery, view_path: Path, monkeypa
     monkeypatch.setattr("facesvc.gallery.gallery.WORTH_SAVING", 9)
     assert not filled.save_view()
     assert not view_path.exists()
+
+
+def test_a_vector_that_a_migration_adds_makes_what_was_saved_stale(
+    reopen: Callable[..., Gallery],
+    target: EmbeddingContract,
+    now: datetime,
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    embed: Callable[[bytes, EmbeddingContract], Floats],
+) -> None:
+    gallery = reopen()
+    gallery.create_subject(make_subject("ada"))
+    for crop in (b"first", b"second"):
+        gallery.add_sample(make_sample("ada"), None, now, contract_id=CONTRACT, crop=crop)
+    with gallery.begin_migration(target) as migration:
+        first, second = migration.pending()
+        migration.put(first, embed(b"first", target))
+        migration.give_up(second)
+        migration.switch(now, allow_missing=True)
+    gallery.save_view()
+    with reopen(contract=EmbeddingContract(CONTRACT, 4)).begin_migration(target) as migration:
+        migration.put(second, embed(b"second", target))
+        migration.switch(now, allow_missing=False)
+    assert reopen(contract=target).sample_count("office") == 2
+
+
+def test_what_was_saved_after_a_database_that_was_put_back_is_of_no_use(
+    filled: Gallery, reopen: Callable[..., Gallery], read_from_store: list[str], now: datetime
+) -> None:
+    before = answers(filled, now)
+    filled.save_view()
+    filled._store._database.execute("UPDATE changes SET change = change - 1")
+    assert answers(reopen(), now) == before
+    assert sorted(read_from_store) == ["ada", "bob", "cyd", "dan"]
+
+
+def test_a_view_that_does_not_fit_is_read_anew(filled: Gallery, reopen: Callable[..., Gallery], now: datetime) -> None:
+    filled.save_view()
+    moved = filled.list_samples("office", "ada")[0]
+    database = filled._store._database
+    changes = database.select("SELECT collection_id, subject_id, change FROM subjects")
+    filled._store.move_sample(moved.name, "bob")
+    for _, subject_id, change in changes:
+        if subject_id == "ada":  # as if nothing had happened to them
+            database.execute("UPDATE subjects SET change = ? WHERE subject_id = ?", (change, subject_id))
+    assert answers(reopen(), now)[0][0][:2] == answers(reopen(saved=False), now)[0][0][:2]
+
+
+def test_a_rebuild_that_fails_is_tried_again_only_at_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = PeopleIndex(4, Bounds(coarse_from=100, flat_below=50))
+    vectors = np.random.default_rng(7).normal(size=(200, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    tries: list[int] = []
+
+    def fail(*_: object) -> None:
+        tries.append(len(index))
+        raise MemoryError
+
+    def add(start: int, end: int) -> None:
+        rows = np.arange(start, end)
+        with lock:
+            index.add(rows, rows, vectors[start:end])
+            tending.look()
+        tending.join()
+
+    lock = Lock()
+    tending = Tending(lock, lambda: [index])
+    monkeypatch.setattr(Rebuild, "run", fail)
+    for start, end in ((0, 100), (100, 105), (105, 109), (109, 110)):
+        add(start, end)
+    assert tries == [100, 110]
+    monkeypatch.undo()
+    add(110, 200)
+    assert index.tier == "coarse"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from gallery import changes
 from gallery.filming import Files, FilmedDatabase, Write, lay_out
+from gallery.wholeness import state_of
 
 from facesvc.gallery import Gallery
 from facesvc.gallery.masterkey import KeyFile
@@ -26,7 +27,7 @@ def reopen(tmp_path: Path, vault: KeyFile) -> Reopen:
         folder = tmp_path / f"cut {next(numbers)}"
         lay_out(files, folder)
         with closing(changes.open_gallery(folder / "gallery.sqlite", vault)) as gallery:
-            state = changes.state_of(gallery)
+            state = state_of(gallery)
         shutil.rmtree(folder)
         return state
 

@@ -364,3 +364,46 @@ def test_one_face_is_not_enrolled_as_two_people_at_the_same_moment(
     with pytest.raises(IdentityConflictError):
         enrol(b, make_sample("bob"), conflict=0.5)
     assert a.list_samples("office", "bob") == []
+
+
+def test_a_box_may_change_somebody_to_whom_another_has_just_moved_a_sample(
+    a: Gallery, b: Gallery, now: datetime, make_subject: MakeSubject, make_sample: MakeSample
+) -> None:
+    for name in ("ada", "bob"):
+        a.create_subject(make_subject(name))
+    sample = make_sample("ada")
+    enrol(a, sample)
+    b.follow()
+    a._store.move_sample(sample.name, "bob")
+    b.update_subject(make_subject("bob", display_name="Robert"), {"display_name"}, now)
+    assert found(b, now) == [("bob", sample.sample_id)]
+
+
+def test_a_sample_may_be_moved_while_a_box_follows(
+    a: Gallery,
+    b: Gallery,
+    now: datetime,
+    make_subject: MakeSubject,
+    make_sample: MakeSample,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("ada", "bob"):
+        a.create_subject(make_subject(name))
+    sample = make_sample("ada")
+    enrol(a, sample)
+    rows_of = b._store.rows_of
+    moved: list[str] = []
+
+    def move_after(collection_id: str, subject_id: str, contract_id: str) -> list[tuple[int, Sample]]:
+        read = rows_of(collection_id, subject_id, contract_id)
+        if subject_id == "ada" and not moved:
+            moved.append("ada")
+            a._store.move_sample(sample.name, "bob")
+            a._store.update_subject(make_subject("ada"), frozenset({"display_name"}), now)  # is read first again
+        return read
+
+    order = b._store.changed_since
+    monkeypatch.setattr(b._store, "changed_since", lambda change: sorted(order(change)))
+    monkeypatch.setattr(b._store, "rows_of", move_after)
+    b.follow()
+    assert found(b, now) == [("bob", sample.sample_id)]

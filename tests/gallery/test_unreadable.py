@@ -2,12 +2,12 @@
 
 import logging
 import os
-import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from gallery.traces import CONTRACT, EVERYTHING, NOW, Conspicuous
 from facesvc.database.sqlite import SqliteDatabase
 from facesvc.errors import FacesvcError
 from facesvc.gallery import Gallery, gallery, loading
-from facesvc.gallery.crypto import Cipher, SealBrokenError, associated
+from facesvc.gallery.crypto import Cipher, associated
 from facesvc.gallery.masterkey import KeyFile
 from facesvc.gallery.wiping import ENVIRONMENT
 
@@ -76,7 +76,9 @@ def test_no_file_tells_anything(filled: Gallery, path: Path, content: Callable[[
     assert traces.left_in([content()], PEOPLE) == {}
 
 
-def test_no_log_tells_anything(filled: Gallery, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_log_tells_anything(
+    filled: Gallery, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     caplog.set_level(logging.DEBUG)
     filled.update_subject(ERASED.subject, {"display_name"}, NOW)
     for refused in (
@@ -152,12 +154,21 @@ def _dump(folder: Path) -> Path:
     return dumps[0]
 
 
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], Path]:
-    """A process in which people were enrolled, searched, and erased: its memory, and the folder that it ended in.
+@dataclass(frozen=True)
+class Lived:
+    """A process in which people were enrolled, searched and, but for the first, erased.
 
-    Of the first, nothing was erased. The process overwrites what it frees, see ``wiping``.
+    Its memory, the folder that it ended in, and the keys of those who were erased.
     """
+
+    memory: list[bytes]
+    folder: Path
+    keys: list[bytes]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """One that overwrites what it frees, see ``wiping``."""
     folder = tmp_path_factory.mktemp("lived")
     path, key = folder / "gallery" / "gallery.sqlite", KeyFile(folder / "key" / "master.key")
     with closing(Gallery.open(SqliteDatabase(path), CONTRACT, NOW, [key])) as opened:
@@ -165,10 +176,11 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], Path]:
             opened.create_subject(person.subject)
             for sample in person.samples:
                 opened.add_sample(sample, 0.9, NOW, contract_id=CONTRACT.contract_id, crop=person.crop)
+        keys = [opened.keyring.get("office", person.subject_id)._key for person in PEOPLE[1:]]
     tests = str(Path(__file__).parents[1])
     pythonpath = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     environment = os.environ | ENVIRONMENT | {"PYTHONPATH": pythonpath}
-    command = [sys.executable, storing.__file__, str(path), str(key.path), "erase"]
+    command = [sys.executable, storing.__file__, str(path), str(key.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -176,17 +188,16 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], Path]:
         child.stdin.flush()
         assert child.stdout.readline() == b"done\n"
         memory = list(traces.memory_of(child.pid))
-    return memory, path.parent
+    return Lived(memory, path.parent, keys)
 
 
-def test_nothing_in_memory_holds_on_to_the_erased(lived: tuple[list[bytes], Path]) -> None:
-    memory, _ = lived
-    assert traces.left_in(memory, PEOPLE[:1])[PEOPLE[0].number] >= {"person", "vector f2"}
-    assert traces.left_in(memory, PEOPLE[1:]) == {}
+def test_nothing_in_memory_holds_on_to_the_erased(lived: Lived) -> None:
+    assert traces.left_in(lived.memory, PEOPLE[:1])[PEOPLE[0].number] >= {"person", "vector f2"}
+    assert traces.left_in(lived.memory, PEOPLE[1:]) == {}
+    assert not [key for key in lived.keys if any(key in part for part in lived.memory)]
 
 
-def test_a_dump_tells_nothing_of_the_erased(lived: tuple[list[bytes], Path]) -> None:
-    _, folder = lived
-    dump = list(traces.written(_dump(folder).read_bytes()))
+def test_a_dump_tells_nothing_of_the_erased(lived: Lived) -> None:
+    dump = list(traces.written(_dump(lived.folder).read_bytes()))
     assert "person" in traces.left_in(dump, PEOPLE[:1])[PEOPLE[0].number]
     assert traces.left_in(dump, PEOPLE[1:]) == {}

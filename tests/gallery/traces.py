@@ -94,13 +94,19 @@ class Conspicuous:
 
 
 class _Kind(NamedTuple):
-    """How values of a kind are looked for: bytes of one, and which of its 16 bits are hardly ever the same."""
+    """How values of a kind are looked for: bytes of one, which 16 bits of it differ most, and where they may begin."""
 
     size: int
     at: int
+    shifts: tuple[int, ...]
 
 
-_KINDS = {"u2": _Kind(2, 0), "f2": _Kind(2, 0), "f4": _Kind(4, 0), "f8": _Kind(8, 2)}
+_KINDS = {
+    "u2": _Kind(2, 0, (0,)),
+    "f2": _Kind(2, 0, (0, 1)),
+    "f4": _Kind(4, 0, (0, 1, 2, 3)),
+    "f8": _Kind(8, 2, (0, 4)),
+}
 
 
 class Search:
@@ -142,7 +148,7 @@ class Search:
     def _values(self, content: bytes) -> Iterator[tuple[int, str]]:
         """Wherever they begin."""
         for kind, firsts in self._firsts.items():
-            for shift in range(kind.size):
+            for shift in kind.shifts:
                 items = (len(content) - shift) // kind.size
                 if items * kind.size < PIECE:
                     continue
