@@ -62,7 +62,7 @@ def old(
             f"p{number:02}",
             display_name=f"Zoë {number} 李雷",
             external_ids={"employee_no": f"E{number}"},
-            metadata={"note": f"a note on {number}"},
+            metadata={"note": f"a note on {number}" + 900 * ".", "more": 900 * str(number % 10)},
             consent=Consent(f"attendance of {number}", now, now + timedelta(days=number)) if number else None,
             enabled=number != 3,
             update_time=now + timedelta(microseconds=number),
