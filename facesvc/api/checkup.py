@@ -96,10 +96,13 @@ def _subject_ids(service: Service, collection_id: str) -> Iterator[str]:
 
 def _bounds(calibration: Calibration, conflict_rate: float) -> Bounds:
     """What is alike and what is not, by the error rates of the models. Raises ``PreconditionError``."""
-    alike = calibration.similarity_at(conflict_rate)
+    return Bounds(calibration.similarity_at(conflict_rate), unlike_similarity(calibration))
+
+
+def unlike_similarity(calibration: Calibration) -> float:
+    """Below it a sample is hardly like another of the same person. Raises ``PreconditionError``."""
     points = _supported(calibration)
-    rate = min(max(UNLIKE_FALSE_MATCH_RATE, points[-1].fmr), points[0].fmr)
-    return Bounds(alike, calibration.similarity_at(rate))
+    return calibration.similarity_at(min(max(UNLIKE_FALSE_MATCH_RATE, points[-1].fmr), points[0].fmr))
 
 
 def false_match_rate(calibration: Calibration) -> FalseMatchRate:

@@ -5,6 +5,7 @@ import hashlib
 from ulid import ULID
 
 from facesvc.api import convert
+from facesvc.api.checkup import unlike_similarity
 from facesvc.api.engines import Engine
 from facesvc.api.naming import name_of
 from facesvc.api.question import check_size
@@ -105,11 +106,31 @@ class Enrolment:
             response.conflict.similarity = error.similarity
             response.conflict.distance = convert.distance(error.similarity)
             return response
+        words = "enrolled" + self._doubt(engine, sample)
         detail = f"sample {sample.sample_id}"
         service.audit.note("EnrollSamples", sample.collection_id, sample.subject_id, detail, self._actor)
-        response = _response(enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED, "enrolled", analysis, face)
+        response = _response(enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED, words, analysis, face)
         response.sample.CopyFrom(convert.sample(sample))
         return response
+
+    def _doubt(self, engine: Engine, sample: Sample) -> str:
+        """What to say of a sample that is hardly like the others of its person; it may be one of somebody else."""
+        others = self._service.gallery.list_samples(sample.collection_id, sample.subject_id)
+        likenesses = [
+            float(sample.vector @ one.vector)
+            for one in others
+            if sample.vector is not None and one.vector is not None and one.sample_id != sample.sample_id
+        ]
+        best = max(likenesses, default=1.0)
+        try:
+            if best >= unlike_similarity(engine.policies.calibration):
+                return ""
+        except PreconditionError:
+            return ""  # a calibration that cannot tell
+        return (
+            f"; but it is hardly like the other {len(likenesses)} of this person (similarity {best:.2f} at best): look"
+            f" whether it shows them, and if not, `facesvc subjects split {sample.subject_id} {sample.sample_id}`"
+        )
 
 
 def _response(

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import pytest_asyncio
+import skimage.data
 from api.conftest import Running, Start, with_limits
 from api.pictures import encoded, grey
 from api.test_recognition import enrol
@@ -265,3 +266,20 @@ async def test_stopping_ends_an_enrolment_that_waits(running: Running, stub: Stu
         await call.read()
     assert CallError(caught.value, "here").reason == "SERVER_STOPPING"
     await stopping
+
+
+async def test_a_sample_that_is_hardly_like_the_others_is_told_of(start: Start, guest_png: bytes) -> None:
+    running = await start()
+    await running.client.create_subject(enrollment_pb2.Subject(subject_id="tom"))
+    _, astronaut = cv2.imencode(".png", skimage.data.astronaut()[:, :, ::-1])
+    answers = [
+        answer
+        async for answer in running.client.enroll(
+            enrollment_pb2.EnrollSamplesRequest(subject_id="tom", image=common_pb2.Image(data=data))
+            for data in (guest_png, astronaut.tobytes())
+        )
+    ]
+    assert [answer.verdict for answer in answers] == [enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED] * 2
+    assert answers[0].message == "enrolled"
+    assert "hardly like the other 1 of this person" in answers[1].message
+    assert f"facesvc subjects split tom {answers[1].sample.sample_id}" in answers[1].message
