@@ -51,6 +51,7 @@ class Gallery:
         self._view_path = view_path
         self._changing = Lock()
         self._change = store.change
+        self._erased_here: list[tuple[str, str]] = []
         self._erased: list[tuple[str, str]] = []  # whom the follower has not forgotten yet, and how many it was told of
         self._told = (self._change, 0)
         self._said_change = -1
@@ -214,6 +215,7 @@ class Gallery:
         with self._changing_in_steps((collection_id, subject_id)):
             erase = partial(self._store.erase_subject, event_count=event_count, only_if=only_if)
             receipt = erase(collection_id, subject_id, now)
+            self._erased_here += [(collection_id, subject_id)] * self.shared
             self._views.refresh({(collection_id, subject_id): Known()})
             overwrite_freed_arrays()
         return receipt
@@ -298,6 +300,7 @@ class Gallery:
         keys = [(collection_id, subject_id), (collection_id, merged_id)]
         with self._changing_in_steps(*keys):
             subject, receipt = self._store.merge_subjects(collection_id, subject_id, merged_id, now)
+            self._erased_here += [(collection_id, merged_id)] * self.shared
             self._refresh(keys)
         return subject, receipt
 
@@ -358,8 +361,8 @@ class Gallery:
     def follow(self) -> list[tuple[str, str]]:
         """Takes over what was changed in a shared database since the last time.
 
-        Who was erased, also where they are there again: to be forgotten by whoever else knows them. They are given
-        again and again, until ``say``.
+        Who was erased by others, also where they are there again: to be forgotten by whoever else knows them. They are
+        given again and again, until ``say``.
         """
         with self._changing:
             self._catch_up()
@@ -386,6 +389,9 @@ class Gallery:
             erased = self._read_all_anew()
         else:
             erased = self._store.receipts.erased_after(self._change)
+            for key in set(self._erased_here).intersection(erased):
+                erased.remove(key)  # whoever asked for it sees to the rest
+            self._erased_here = []
             self._refresh(())
         if erased:
             self._store.keyring.forget_cached()

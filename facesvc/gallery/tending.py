@@ -47,11 +47,16 @@ class Tending:
                 rebuild.run(self._lock)
                 with self._lock:
                     done = rebuild.finish()
-        except Exception:  # noqa: BLE001 - whatever it is, such as no memory left: the index goes on as it is
-            _log.exception("rebuild_failed", samples=len(index))
+        except Exception as error:  # noqa: BLE001 - whatever it is, such as no memory left: the index goes on as it is
             with self._lock:
                 self._failed_at[index] = len(index)
                 index.abandon_rebuild()
+            self._go_on()
+            _log.error("rebuild_failed", samples=len(index), exc_info=error)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         with self._lock:
             self._rebuild = None
             self.look()  # another collection may have waited

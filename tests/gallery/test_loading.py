@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from galleries import key_beside
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from facesvc.database.sqlite import SqliteDatabase
 from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
@@ -263,9 +264,11 @@ def test_a_rebuild_that_fails_is_tried_again_only_at_another_size(monkeypatch: p
     lock = Lock()
     tending = Tending(lock, lambda: [index])
     monkeypatch.setattr(Rebuild, "run", fail)
-    for start, end in ((0, 100), (100, 105), (105, 109), (109, 110)):
-        add(start, end)
+    with capture_logs() as logged:
+        for start, end in ((0, 100), (100, 105), (105, 109), (109, 110)):
+            add(start, end)
     assert tries == [100, 110]
+    assert [entry["event"] for entry in logged] == ["rebuild_failed"] * 2
     monkeypatch.undo()
     add(110, 200)
     assert index.tier == "coarse"
