@@ -113,7 +113,8 @@ class Loader:
     def _add_stale(self) -> None:
         """Those of whom nothing is saved: all at once where that is nearly everybody."""
         contract_id = self._contract.contract_id
-        if len(self._stale) > WORTH_SAVING // 10:
+        people = sum(roster.subject_count for roster in self._view.rosters.values())
+        if len(self._stale) > people // 10:
             wanted = set(self._stale)
             samples = self._store.contracts.samples(contract_id)
             self._view.fill((), (one for one in samples if (one[1].collection_id, one[1].subject_id) in wanted))
