@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -16,6 +17,7 @@ from facesvc.gallery import EmbeddingContract, Gallery, Sample, Subject
 from facesvc.gallery.index import PeopleIndex, Rebuild
 from facesvc.gallery.index.tiers import Bounds
 from facesvc.gallery.loading import Loader
+from facesvc.gallery.store import Store
 from facesvc.gallery.tending import Tending
 
 Floats = NDArray[np.float32]
@@ -119,6 +121,56 @@ def test_only_who_has_changed_since_is_read_anew(
     before = answers(filled, now)
     assert answers(reopen(), now) == before
     assert sorted(read_from_store) == ["bob", "cyd", "dan", "eve"]
+
+
+@pytest.mark.parametrize("changed", [1, 12])
+def test_a_few_are_read_one_by_one_and_many_all_together(
+    reopen: Callable[..., Gallery],
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    monkeypatch: pytest.MonkeyPatch,
+    now: datetime,
+    changed: int,
+) -> None:
+    gallery = reopen()
+    for number in range(20):
+        enrol(gallery, make_subject, make_sample(f"p{number}", (1, number / 5, number % 3, 0)), now)
+    gallery.save_view()
+    for number in range(changed):
+        enrol(gallery, make_subject, make_sample(f"p{number}", (0, number / 5, 1, 1)), now)
+    before = answers(gallery, now)
+    one_by_one: list[str] = []
+    rows_of = Store.rows_of
+
+    def watched(store: Store, collection_id: str, subject_id: str, *rest: str) -> list[tuple[int, Sample]]:
+        one_by_one.append(subject_id)
+        return rows_of(store, collection_id, subject_id, *rest)
+
+    monkeypatch.setattr(Store, "rows_of", watched)
+    assert answers(reopen(), now) == before
+    assert one_by_one == (["p0"] if changed == 1 else [])
+
+
+def test_a_gallery_that_grows_changes_its_tier_while_it_is_searched(
+    reopen: Callable[..., Gallery],
+    make_subject: Callable[..., Subject],
+    make_sample: Callable[..., Sample],
+    monkeypatch: pytest.MonkeyPatch,
+    now: datetime,
+) -> None:
+    monkeypatch.setattr("facesvc.gallery.views.PeopleIndex", partial(PeopleIndex, bounds=Bounds(30, 20)))
+    gallery = reopen()
+    tiers = set()
+    for number in range(60):
+        enrol(gallery, make_subject, make_sample(f"p{number}", (1, number / 9, number % 5, number % 2)), now)
+        assert len(answers(gallery, now)[0]) == min(number + 1, 10)
+        tiers.add(gallery._views._current.rosters["office"].index.tier)
+    gallery._views.tending.join()
+    tiers.add(gallery._views._current.rosters["office"].index.tier)
+    assert tiers == {"flat", "coarse"}
+    before = answers(gallery, now)
+    assert gallery.save_view()
+    assert answers(reopen(), now) == before
 
 
 def test_who_was_erased_and_comes_again_is_not_who_was_saved(

@@ -407,3 +407,19 @@ def test_a_sample_may_be_moved_while_a_box_follows(
     monkeypatch.setattr(b._store, "rows_of", move_after)
     b.follow()
     assert found(b, now) == [("bob", sample.sample_id)]
+
+
+def test_who_asked_for_an_erasure_is_not_told_of_it(
+    a: Gallery, b: Gallery, now: datetime, make_subject: MakeSubject
+) -> None:
+    """It sees to its backups itself; told a second time, it would find nothing left to remove."""
+    for name in ("ada", "bob", "cyd"):
+        a.create_subject(make_subject(name))
+    b.follow()
+    a.erase_subject("office", "ada", now)
+    a.merge_subjects("office", "bob", "cyd", now)
+    assert a.follow() == []
+    assert b.follow() == [("office", "ada"), ("office", "cyd")]
+    b.create_subject(make_subject("ada"))
+    b.erase_subject("office", "ada", now)
+    assert a.follow() == [("office", "ada")]
