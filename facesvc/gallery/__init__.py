@@ -23,8 +23,9 @@ Reading order, which is the import order: ``records`` (the words), ``schema`` (t
 ``contracts`` (vectors), ``sealing`` (galleries from before all that), ``boxes`` (who shares it), ``store`` (people in
 it); ``index`` (nearest neighbours), ``admission`` (who may be found), ``saved_view`` (the index in a file), ``roster``
 (one collection in memory), ``tending`` (its index kept in shape), ``views`` (all of them, under each contract),
-``loading``; ``wiping`` (of freed memory), ``batch`` (samples on their way in), ``migration`` (from one contract to
-another), ``likeness`` and ``checkup`` (what is doubtful), ``gallery`` (disk and memory together).
+``loading``; ``wiping`` (of freed memory), ``following`` (what others change), ``batch`` (samples on their way in),
+``migration`` (from one contract to another), ``likeness`` and ``checkup`` (what is doubtful), ``gallery`` (disk and
+memory together).
 """
 
 from facesvc.gallery.batch import IdentityConflictError

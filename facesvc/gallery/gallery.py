@@ -5,10 +5,10 @@ so at the commit. The one inside ``Views`` guards the memory, and nobody holds i
 for other searches, never for a commit. A change is committed before the memory learns of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -18,6 +18,7 @@ from typing import Self
 from facesvc.database import Database
 from facesvc.errors import DependencyError, FacesvcError, NotFoundError, PreconditionError
 from facesvc.gallery.batch import Batch
+from facesvc.gallery.following import Following
 from facesvc.gallery.keyring import Keyring, KeySource
 from facesvc.gallery.loading import WORTH_SAVING, load, save
 from facesvc.gallery.migration import Migration
@@ -34,13 +35,8 @@ from facesvc.gallery.records import (
     check_text,
 )
 from facesvc.gallery.store import Store
-from facesvc.gallery.views import Known, View, Views, mismatch
+from facesvc.gallery.views import Known, Views, mismatch
 from facesvc.gallery.wiping import overwrite_freed_arrays
-
-# A box that shares a gallery says that it is there so often, also where nothing has changed.
-_SAY_AGAIN = timedelta(seconds=10)
-_TRIES = 5
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Gallery:
@@ -50,13 +46,9 @@ class Gallery:
         self._store = store
         self._view_path = view_path
         self._changing = Lock()
-        self._change = store.change
-        self._erased_here: list[tuple[str, str]] = []
-        self._erased: list[tuple[str, str]] = []  # whom the follower has not forgotten yet, and how many it was told of
-        self._told = (self._change, 0)
-        self._said_change = -1
-        self._said_time = _LONG_AGO
+        change = store.change
         self._views = Views(load(store, store.contracts.current, view_path))
+        self._following = Following(store, self._views, self._changing, change)
         self._views.tend()
 
     @classmethod
@@ -74,25 +66,15 @@ class Gallery:
         """
         return cls(Store.open(database, contract, now, keys), view_path)
 
-    def _load(self, contract: EmbeddingContract) -> View:
-        """Everybody, with the vectors of ``contract``."""
-        return load(self._store, contract)
-
     def save_view(self) -> bool:
         """Write what makes the next opening quick; whether that was worth it, and the disk had room."""
         if self._view_path is None or sum(samples for _, samples in self._views.counts().values()) < WORTH_SAVING:
             return False
-        contract_id = self.contract.contract_id
-        views = self._views
         try:
-            save(self._store, contract_id, views.trained(), views.part, self._followed, self._changing, self._view_path)
+            save(self._store, self._views, lambda: self._following.change, self._changing, self._view_path)
         except (OSError, DependencyError):
             return False  # it is only a copy
         return True
-
-    def _followed(self) -> int:
-        """The last change of which everything is in memory."""
-        return self._change if self._store.shared else self._store.change
 
     def close(self) -> None:
         """Lets go of the database; closing twice is allowed."""
@@ -133,8 +115,8 @@ class Gallery:
             self._store.contracts.register(contract)
             if contract == self.contract:
                 raise PreconditionError(f"the gallery already is of {contract}", reason="CONTRACT_CURRENT")
-            self._views.prepare(self._load(contract))
-            return Migration(self._store, self._views, self._changing, contract, self._catch_up)
+            self._views.prepare(load(self._store, contract))
+            return Migration(self._store, self._views, self._changing, contract, self._following.catch_up)
 
     def retire(self, contract_id: str) -> None:
         """Ends searching under the contract before the current one, if it is this one; its vectors stay on the disk."""
@@ -167,7 +149,7 @@ class Gallery:
         """As ``Store.create_subject``."""
         with self._changing:
             created = self._store.create_subject(subject, request_id)
-            self._take_over([(created.collection_id, created.subject_id)], lambda: self._views.put_subject(created))
+            self._know(created)
         return created
 
     def get_subject(self, collection_id: str, subject_id: str) -> Subject:
@@ -199,8 +181,12 @@ class Gallery:
         """As ``Store.update_subject``; the next search obeys it."""
         with self._changing:
             updated = self._store.update_subject(subject, fields, now)
-            self._take_over([(updated.collection_id, updated.subject_id)], lambda: self._views.put_subject(updated))
+            self._know(updated)
         return updated
+
+    def _know(self, subject: Subject) -> None:
+        key = (subject.collection_id, subject.subject_id)
+        self._following.take_over([key], partial(self._views.put_subject, subject))
 
     def erase_subject(
         self,
@@ -215,7 +201,7 @@ class Gallery:
         with self._changing_in_steps((collection_id, subject_id)):
             erase = partial(self._store.erase_subject, event_count=event_count, only_if=only_if)
             receipt = erase(collection_id, subject_id, now)
-            self._erased_here += [(collection_id, subject_id)] * self.shared
+            self._following.erased_here((collection_id, subject_id))
             self._views.refresh({(collection_id, subject_id): Known()})
             overwrite_freed_arrays()
         return receipt
@@ -265,11 +251,11 @@ class Gallery:
             if contract_id != self.contract.contract_id:
                 raise mismatch(contract_id, self.contract)
             if self._store.shared and conflict_similarity is not None:
-                self._catch_up()  # most of it before the others have to wait
-            batch = Batch(self._store, self._views, conflict_similarity, now, self._follow_to)
+                self._following.catch_up()  # most of it before the others have to wait
+            batch = Batch(self._store, self._views, conflict_similarity, now, self._following.follow_to)
             outcomes = batch.add(samples, crops, create)
             keys = {(sample.collection_id, sample.subject_id) for _, sample in batch.added}
-            self._take_over(keys, partial(self._add, batch))
+            self._following.take_over(keys, partial(self._add, batch))
         return outcomes
 
     def _add(self, batch: Batch) -> None:
@@ -286,7 +272,7 @@ class Gallery:
         with self._changing:
             row_id = self._store.delete_sample(collection_id, subject_id, sample_id)
             name = SampleName(collection_id, subject_id, sample_id)
-            self._take_over([(collection_id, subject_id)], lambda: self._views.drop_sample(name, row_id))
+            self._following.take_over([(collection_id, subject_id)], lambda: self._views.drop_sample(name, row_id))
 
     def merge_subjects(
         self, collection_id: str, subject_id: str, merged_id: str, now: datetime
@@ -300,8 +286,8 @@ class Gallery:
         keys = [(collection_id, subject_id), (collection_id, merged_id)]
         with self._changing_in_steps(*keys):
             subject, receipt = self._store.merge_subjects(collection_id, subject_id, merged_id, now)
-            self._erased_here += [(collection_id, merged_id)] * self.shared
-            self._refresh(keys)
+            self._following.erased_here((collection_id, merged_id))
+            self._following.refresh(keys)
         return subject, receipt
 
     def check_merge(self, collection_id: str, subject_id: str, merged_id: str, now: datetime) -> None:
@@ -318,7 +304,7 @@ class Gallery:
         """
         with self._changing:
             stored = self._store.split_subject(collection_id, subject_id, sample_ids, other, create=create)
-            self._refresh([(collection_id, subject_id), (collection_id, other.subject_id)])
+            self._following.refresh([(collection_id, subject_id), (collection_id, other.subject_id)])
         return stored
 
     def samples(self, collection_id: str, subject_id: str = "") -> Iterator[Sample]:
@@ -364,54 +350,11 @@ class Gallery:
         Who was erased by others, also where they are there again: to be forgotten by whoever else knows them. They are
         given again and again, until ``say``.
         """
-        with self._changing:
-            self._catch_up()
-            self._told = (self._change, len(self._erased))
-            return list(dict.fromkeys(self._erased))
+        return self._following.follow()
 
     def say(self, box_id: str, now: datetime) -> None:
         """Tells the others that all that ``follow`` gave last was taken over, and those erased forgotten."""
-        change, count = self._told
-        if change != self._said_change or now >= self._said_time + _SAY_AGAIN:
-            self._store.boxes.say(box_id, change, now)
-            self._said_change, self._said_time = change, now
-        with self._changing:
-            del self._erased[:count]
-            self._told = (change, 0)
-
-    def _catch_up(self) -> None:
-        """Reads anew what was changed since the last time."""
-        self._follow_to(self._store.change)
-
-    def _follow_to(self, change: int) -> None:
-        """Reads anew what was changed since the last time, ``change`` being the last that is committed."""
-        if change < self._change:
-            erased = self._read_all_anew()
-        else:
-            erased = self._store.receipts.erased_after(self._change)
-            for key in set(self._erased_here).intersection(erased):
-                erased.remove(key)  # whoever asked for it sees to the rest
-            self._erased_here = []
-            self._refresh(())
-        if erased:
-            self._store.keyring.forget_cached()
-            self._erased += erased
-        self._change = change
-
-    def _read_all_anew(self) -> list[tuple[str, str]]:
-        """After an earlier state of the database was put back; who is gone since because they were erased."""
-        known = self._views.everybody()
-        self._store.keyring.forget_cached()
-        self._views.reload(self._load)
-        gone = known - self._views.everybody()
-        return [key for key in dict.fromkeys(self._store.receipts.erased_after(-1)) if key in gone]
-
-    def _take_over(self, keys: Iterable[tuple[str, str]], known: Callable[[], None]) -> None:
-        """Makes a change visible to searches, by what is ``known`` of it where nobody else can have come between."""
-        if self._store.shared:
-            self._refresh(keys)
-        else:
-            known()
+        self._following.say(box_id, now)
 
     @contextmanager
     def _changing_in_steps(self, *keys: tuple[str, str]) -> Iterator[None]:
@@ -421,36 +364,8 @@ class Gallery:
                 yield
             except DependencyError:
                 with suppress(DependencyError):
-                    self._refresh(keys)
+                    self._following.refresh(keys)
                 raise
-
-    def _refresh(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Reads some subjects anew; of a shared database all whom others have changed since the last time as well.
-
-        For samples may have gone from these to those, and may go while they are read: then they are read once more.
-        """
-        wanted = dict.fromkeys(keys)
-        if not self._store.shared:
-            self._read_anew(wanted)
-            return
-        for _ in range(_TRIES):
-            wanted |= dict.fromkeys(self._store.changed_since(self._change))
-            with suppress(ValueError):
-                self._read_anew(wanted)
-                return
-        raise DependencyError("other boxes move samples without an end; try again", reason="GALLERY_BUSY")
-
-    def _read_anew(self, keys: Iterable[tuple[str, str]]) -> None:
-        people = {}
-        for key in keys:
-            people[key] = Known()
-            with suppress(NotFoundError):
-                subject = self._store.get_subject(*key)
-                samples = {one: self._store.rows_of(*key, one) for one in self._views.contract_ids}
-                people[key] = Known(subject, samples)
-        self._views.refresh(people)
-        if any(known.subject is None for known in people.values()):
-            overwrite_freed_arrays()
 
     def collections(self) -> list[str]:
         """The ids of the collections that have subjects, sorted."""

@@ -15,7 +15,7 @@ from facesvc.gallery.records import EmbeddingContract, Subject
 from facesvc.gallery.roster import Roster
 from facesvc.gallery.saved_view import Entry, Key, Part
 from facesvc.gallery.store import Store
-from facesvc.gallery.views import View
+from facesvc.gallery.views import View, Views
 
 _TOGETHER = 10_000  # subjects taken in at a time
 _SAVED_TOGETHER = 500  # subjects between whose changes nobody comes
@@ -125,19 +125,14 @@ class Loader:
 
 
 def save(
-    store: Store,
-    contract_id: str,
-    trained: dict[str, bytes],
-    part_of: Callable[[Key], Part | None],
-    followed: Callable[[], int],
-    unchanging: AbstractContextManager[object],
-    path: Path,
+    store: Store, views: Views, followed: Callable[[], int], unchanging: AbstractContextManager[object], path: Path
 ) -> None:
-    """Write a view's file: ``trained`` by collection, and ``part_of`` everybody. Raises ``OSError``.
+    """Write a file of the current view: what each collection's index was trained to, and everybody's part of it.
 
     ``unchanging`` is held while the store and the view are compared, a few people at a time. Left out is whom a change
-    after ``followed`` was about: the view may not have it yet.
+    after ``followed`` was about: the view may not have it yet. Raises ``OSError``.
     """
+    contract_id, trained = views.contract.contract_id, views.trained()
 
     def entries() -> Iterator[Entry]:
         cipher, last = store.keyring.of_nobody(), NOBODY
@@ -147,7 +142,7 @@ def save(
             with unchanging:
                 page = store.page_of_changes(last, _SAVED_TOGETHER)
                 last_followed = followed()
-                parts = [part_of(key) if change <= last_followed else None for key, change, _ in page]
+                parts = [views.part(key) if change <= last_followed else None for key, change, _ in page]
             if not page:
                 return
             for (key, change, own), part in zip(page, parts, strict=True):

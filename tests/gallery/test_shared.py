@@ -130,19 +130,25 @@ def test_somebody_may_be_erased_while_a_box_starts(
     assert b.subject_count("office") == 0
 
 
+@pytest.mark.usefixtures("_always_worth_it")
 def test_a_sample_may_be_moved_while_a_box_starts(
-    a: Gallery,
     open_box: OpenBox,
+    tmp_path: Path,
     now: datetime,
     make_subject: MakeSubject,
     make_sample: MakeSample,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sample = make_sample("ada")
-    for name in ("ada", "bob"):
+    a = open_box(tmp_path / "view")
+    people = ["ada", "bob", *(f"p{number}" for number in range(18))]
+    for name in people:
         a.create_subject(make_subject(name))
+        enrol(a, make_sample(name, (0, 0, 1, len(name))))
+    a.follow()
+    assert a.save_view()
+    sample = make_sample("ada")
     enrol(a, sample)
-    enrol(a, make_sample("bob", (0, 1, 0, 0)))
+    enrol(a, make_sample("bob", (0, 1, 0, 0)))  # these two are read one by one
     rows_of = a._store.rows_of
     moved: list[str] = []
 
@@ -154,7 +160,8 @@ def test_a_sample_may_be_moved_while_a_box_starts(
         return read
 
     monkeypatch.setattr("facesvc.gallery.store.Store.rows_of", move_after)
-    b = open_box()
+    b = open_box(tmp_path / "view")
+    assert moved
     assert found(b, now)[0] == ("bob", sample.sample_id)
 
 
@@ -354,13 +361,13 @@ def test_one_face_is_not_enrolled_as_two_people_at_the_same_moment(
     for name in ("ada", "bob"):
         a.create_subject(make_subject(name))
     b.follow()
-    catch_up = b._catch_up
+    catch_up = b._following.catch_up
 
     def be_overtaken() -> None:
         catch_up()
         enrol(a, make_sample("ada"), conflict=0.5)
 
-    monkeypatch.setattr(b, "_catch_up", be_overtaken)
+    monkeypatch.setattr(b._following, "catch_up", be_overtaken)
     with pytest.raises(IdentityConflictError):
         enrol(b, make_sample("bob"), conflict=0.5)
     assert a.list_samples("office", "bob") == []
