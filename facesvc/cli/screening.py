@@ -105,13 +105,14 @@ class Screening:
             writer.write(pixels, 1 + result.frames_dropped)
 
     def _tell(self, result: recognition_pb2.FrameResult) -> None:
-        """A line when somebody came or went."""
-        names = [name_of(face) for face in result.faces]
-        for face, name in zip(result.faces, names, strict=True):
+        """A line when somebody came or went; not before each face in view was looked at closely."""
+        decided = [face for face in result.faces if face.decision.outcome]
+        names = [name_of(face) for face in decided]
+        for face, name in zip(decided, names, strict=True):
             part, similarity = self._parts.get(name, Part()), similarity_of(face)
             best = max((value for value in (part.best, similarity) if value is not None), default=None)
             self._parts[name] = Part(part.frames + 1, best)
-        if sorted(names) != self._visible:
+        if len(decided) == len(result.faces) and sorted(names) != self._visible:
             self._visible = sorted(names)
             say(f"{self._when(result)}  {faces_in_words(result.faces)}")
 

@@ -88,6 +88,7 @@ class Sketches:
 
     def write(self, numbers: NDArray[np.int64], vectors: Floats) -> None:
         """Sketches ``vectors`` (n, D) under ``numbers`` (n,), each once there, in place of what is there."""
+        faiss.omp_set_num_threads(1)  # of this thread: a second one would wait for the core that a search is on
         codes = self._index.sa_encode(self._padded(vectors - self._mean))
         values = np.stack([codes & 15, codes >> 4], axis=2).reshape(len(codes), -1)
         self._put(numbers, values[:, : self._layout.shape[1]])
