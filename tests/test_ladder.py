@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "gallery": {"errors", "database"},
     "stream": {"errors", "vision", "gallery"},
     "events": {"errors", "database"},
+    "delivery": {"errors", "database", "events"},
     "backup": {"errors", "database", "gallery", "events"},
     "engine": {"errors", "config", "models", "vision"},
     "api": {"errors", "config", "engine", "models", "vision", "gallery", "stream", "events", "backup", "v1"},

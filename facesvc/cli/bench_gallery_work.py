@@ -75,8 +75,7 @@ def measure(people: SyntheticPeople, queries: int, bounds: Bounds | None = None)
     """Figures of one size; the bars are those of ``BARS`` where they apply."""
     size = people.count * people.samples
     name = f"{size:,}"
-    held = (people.dimension, people.samples) == (_BAR_DIMENSION, _BAR_SAMPLES)
-    bars = BARS.get(size, {}) if held else {}
+    bars = BARS.get(size, {}) if held(people) else {}
     floor_ms = _flat_ms(people, queries)
     built = _build(people, queries, bounds)
     yield plain(name, "built in, s", built.added_s + built.rebuilt_s, "{:.1f}")
@@ -101,6 +100,11 @@ def measure(people: SyntheticPeople, queries: int, bounds: Bounds | None = None)
     yield plain(name, "search p50 over reading all rows once", _percentile(times, 50) / read_ms, "{:.2f}")
     yield from _filtered(name, index, built.queries, people.count)
     yield from _changed(name, index, built.queries, people.count)
+
+
+def held(people: SyntheticPeople) -> bool:
+    """Whether there are bars for such vectors, and so many samples of each person."""
+    return (people.dimension, people.samples) == (_BAR_DIMENSION, _BAR_SAMPLES)
 
 
 def _at_most(name: str, what: str, value: float, bar: float | None, form: str) -> Row:

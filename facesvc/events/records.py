@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import JsonValue
+
 
 def _check_times(*times: datetime) -> None:
     for time in times:
@@ -148,6 +150,32 @@ class LeftEvent(Event):
     @property
     def about(self) -> str:
         """Who left."""
+        return self.subject_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrichedEvent(Event):
+    """A plugin found out something about somebody that was not so before; ``camera_id`` and ``zone`` are empty.
+
+    ``values`` and ``summary`` are those of ``plugin.Facts``, true at ``fetch_time`` and to be shown until
+    ``expire_time``.
+    """
+
+    subject_id: str
+    display_name: str
+    external_ids: Mapping[str, str]
+    plugin: str
+    values: Mapping[str, JsonValue]
+    summary: str
+    fetch_time: datetime
+    expire_time: datetime
+
+    def __post_init__(self) -> None:
+        _check_times(self.event_time, self.fetch_time, self.expire_time)
+
+    @property
+    def about(self) -> str:
+        """Whom it is about."""
         return self.subject_id
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from cli.running import Facesvc
 
-from facesvc.cli import bench_gallery_work
+from facesvc.cli import bench_gallery_import, bench_gallery_work
 from facesvc.cli.synthetic_people import PAIR_COSINE, SyntheticPeople
+from facesvc.errors import InputError
+from facesvc.gallery import Gallery
 from facesvc.gallery.index import Bounds
 
 
@@ -19,6 +21,12 @@ def server() -> str:
 def few_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gallery_work, "_CHANGES", 10)
     monkeypatch.setattr(bench_gallery_work, "_FLOOR_ROWS", 2000)
+    monkeypatch.setattr(bench_gallery_import, "NEWCOMERS", 500)
+    monkeypatch.setattr(bench_gallery_import, "_PIECE_S", 0.05)
+    monkeypatch.setattr(bench_gallery_import, "_PIECES", 2)
+
+
+RATE = "gallery of {} samples: imported durably a second"
 
 
 def test_it_prints_what_it_measured(facesvc: Facesvc, few_changes: None) -> None:
@@ -32,8 +40,11 @@ def test_it_prints_what_it_measured(facesvc: Facesvc, few_changes: None) -> None
     assert rows["1,000", "recall@1 of these"] == 1
     assert rows["1,000", "search p50, ms"] <= rows["1,000", "search p99, ms"]
     assert rows["2,000", "of them seen by the next search"] == 1
+    assert rows["1,000", RATE.format("1,000")] > 0
     assert "1000 templates of 32 values" in result.err
-    assert "recall@1" in facesvc("bench", "gallery", *arguments[2:]).out
+    table = facesvc("bench", "gallery", *arguments[2:]).out
+    assert "recall@1" in table
+    assert RATE.format("2,000") in table
 
 
 def test_a_gallery_that_outgrows_the_flat_tier_is_measured_coarse(few_changes: None) -> None:
@@ -61,6 +72,57 @@ def test_a_bar_that_is_not_met_shows_in_the_exit_status(
 ) -> None:
     monkeypatch.setattr(bench_gallery_work, "_VISIBLE_MS", 0.0)
     assert facesvc("bench", "gallery", "--size", 500, "--dim", 32, "--queries", 60).status == 1
+
+
+class TestImport:
+    PEOPLE = SyntheticPeople(100, 32, 5)
+    NEWCOMERS = SyntheticPeople(100, 32, 5, seed=2)
+
+    def test_everybody_is_on_the_disk_and_then_others_come_beside_the_searches(
+        self, few_changes: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        class Closing(Gallery):
+            def close(self) -> None:
+                seen.append({one.subject_id: one.sample_count for one in self.list_subjects("default", 1000)[0]})
+                super().close()
+
+        monkeypatch.setattr(bench_gallery_import, "Gallery", Closing)
+        rows = bench_gallery_import.measure("500", self.PEOPLE, self.NEWCOMERS, held=False)
+        [counts] = seen
+        assert {name for name in counts if name.startswith("person-")} == {f"person-{number}" for number in range(100)}
+        assert {counts[f"person-{number}"] for number in range(100)} == {5}
+        newcomers = sum(name.startswith("newcomer-") for name in counts)
+        # As the pace has it: what two pieces of 0.05 s bring is two batches of 20 samples in each, or fewer.
+        assert 2 * 4 <= newcomers <= 2 * 2 * 4
+        assert all(row.value > 0 and row.met is None for row in rows)
+
+    def test_bars(self, few_changes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bench_gallery_import, "_RATE_BAR", 1e9)
+        monkeypatch.setattr(bench_gallery_import, "_SLOWER_BAR", 1e9)
+        rows = bench_gallery_import.measure("500", self.PEOPLE, self.NEWCOMERS, held=True)
+        assert [row.met for row in rows] == [False, None, False, True, None]
+        assert {row.workload for row in rows} == {"500"}
+
+    @pytest.mark.parametrize(("arguments", "imported"), [((), "300"), (("--import-all",), "900")])
+    def test_of_a_large_gallery_some_are_imported_or_all(
+        self,
+        facesvc: Facesvc,
+        few_changes: None,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        imported: str,
+    ) -> None:
+        monkeypatch.setattr(bench_gallery_import, "MOST", 300)
+        few = ("--size", 900, "--dim", 32, "--queries", 60, *arguments, "--json")
+        rows = {(row["workload"], row["what"]) for row in facesvc("bench", "gallery", *few).json["rows"]}
+        assert ("900", RATE.format(imported)) in rows
+
+    def test_what_the_gallery_refuses_ends_the_measurement(self, few_changes: None) -> None:
+        wrong = SyntheticPeople(100, 16, 5)
+        with pytest.raises(InputError, match="has 16 values"):
+            bench_gallery_import.measure("500", self.PEOPLE, wrong, held=False)
 
 
 class TestSyntheticPeople:
