@@ -28,6 +28,7 @@ from facesvc.gallery.masterkey import KnownKey
 
 MOST = 20_000
 """Samples that are imported, unless all are asked for; a rate does not need more."""
+GALLERY = "gallery of {:,} samples, imported durably a second"
 _RATE_BAR = 500.0  # samples a second
 _SLOWER_BAR = 1.25  # the median beside an import over a quiet one
 
@@ -67,23 +68,25 @@ def measure(workload: str, people: SyntheticPeople, newcomers: SyntheticPeople, 
         with closing(Gallery.open(database, contract, datetime.now(UTC), [key])) as gallery:
             rate = _import_all(gallery, people)
             found = _search_beside(gallery, people, newcomers)
-    of = f"gallery of {people.count * people.samples:,} samples"
-    medians, tails = ([float(np.percentile(s, p)) for s in (found.quiet, found.beside)] for p in (50, 99))
-    slower = f"{of}: search beside an import, p50 over a quiet one"
+    quiet_ms, beside_ms = (1000 * np.percentile(seconds, (50, 99)) for seconds in (found.quiet, found.beside))
+    slower, tail = (beside_ms / quiet_ms).tolist()
+    what = "search beside an import, {} over a quiet one"
     return [
-        _at_least(workload, f"{of}: imported durably a second", rate, held=held),
-        plain(workload, f"{of}: search every {1000 * _EVERY_S:.0f} ms, p50, ms", 1000 * medians[0], "{:.3f}"),
-        _at_least(workload, f"{of}: imported a second beside it", found.rate, held=held),
-        at_most(workload, slower, medians[1] / medians[0], _SLOWER_BAR)
-        if held
-        else plain(workload, slower, medians[1] / medians[0]),
-        plain(workload, f"{of}: search beside an import, p99 over a quiet one", tails[1] / tails[0]),
+        _at_least(workload, GALLERY.format(people.count * people.samples), rate, held=held),
+        plain(workload, f"search in it every {1000 * _EVERY_S:.0f} ms, p50, ms", float(quiet_ms[0]), "{:.3f}"),
+        _at_least(workload, "imported a second beside the searches", found.rate, held=held),
+        _at_most(workload, what.format("p50"), slower, held=held),
+        plain(workload, what.format("p99"), tail),
     ]
 
 
 def _at_least(workload: str, what: str, rate: float, *, held: bool) -> Row:
     form = "{:,.0f}"
     return at_least(workload, what, rate, _RATE_BAR, form) if held else plain(workload, what, rate, form)
+
+
+def _at_most(workload: str, what: str, slower: float, *, held: bool) -> Row:
+    return at_most(workload, what, slower, _SLOWER_BAR) if held else plain(workload, what, slower)
 
 
 def _import_all(gallery: Gallery, people: SyntheticPeople) -> float:

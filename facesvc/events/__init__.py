@@ -10,6 +10,7 @@ of tampering), ``audit`` (the log).
 
 from facesvc.events.records import (
     ArrivedEvent,
+    EnrichedEvent,
     Event,
     LeftEvent,
     LivenessScore,
@@ -22,6 +23,7 @@ from facesvc.events.records import (
 
 __all__ = [
     "ArrivedEvent",
+    "EnrichedEvent",
     "Event",
     "LeftEvent",
     "LivenessScore",

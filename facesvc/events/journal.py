@@ -31,7 +31,7 @@ _NEXT = "UPDATE journal SET newest = newest + ? RETURNING newest"
 # Written once more after a failure of which nobody knows whether it came before the commit: the first stands.
 _INSERT_EVENT = """
     INSERT INTO events
-    VALUES (:sequence, :event_id, :event_time, :kind, :collection_id, :zone, :subject_id, :payload)
+    VALUES (:sequence, :event_id, :event_time, :kind, :collection_id, :zone, :subject_id, :payload, :box_id)
     ON CONFLICT (event_id) DO NOTHING
 """
 _PUT_STAY = """
@@ -41,6 +41,8 @@ _PUT_STAY = """
        SET arrive_time = excluded.arrive_time, leave_time = excluded.leave_time, payload = excluded.payload
 """
 _READ = rows.SELECT_EVENT + " WHERE sequence > ? ORDER BY sequence LIMIT ?"
+_READ_OWN = rows.SELECT_EVENT + " WHERE sequence > ? AND box_id = ? ORDER BY sequence LIMIT ?"
+_FIND = rows.SELECT_EVENT + " WHERE sequence = ?"
 _IN_ORDER = " ORDER BY event_time, sequence LIMIT :limit"
 _OPEN_STAYS = rows.SELECT_STAY + " WHERE leave_time IS NULL AND box_id = ? ORDER BY stay_id"
 _BY_ARRIVAL = " ORDER BY arrive_time, stay_id LIMIT :limit"
@@ -101,6 +103,11 @@ class Journal:
         self.refresh()
 
     @property
+    def box_id(self) -> str:
+        """Which box writes, where several share the database; empty otherwise."""
+        return self._box_id
+
+    @property
     def shared(self) -> bool:
         """Whether other boxes write it too, so that ``refresh`` may find news."""
         return self._database.shared
@@ -137,7 +144,8 @@ class Journal:
             newest = self._next(len(events))
             for sequence, event in enumerate(events, newest - len(events) + 1):
                 with suppress(NotFoundError):
-                    self._database.execute(_INSERT_EVENT, rows.event_to_row(event, sequence, self._sealer))
+                    row = rows.event_to_row(event, sequence, self._box_id, self._sealer)
+                    self._database.execute(_INSERT_EVENT, row)
             for stay in stays:
                 with suppress(NotFoundError):
                     self._database.execute(_PUT_STAY, rows.stay_to_row(stay, self._box_id, self._sealer))
@@ -163,16 +171,41 @@ class Journal:
         """The events after ``place``, each with its number. Raises ``EventsMissedError`` where some were forgotten."""
         while True:
             found = self._database.select(_READ, (place, limit))
-            # Asked for afterwards, so that what was forgotten between the two is noticed.
-            [(forgotten,)] = self._database.select("SELECT forgotten FROM journal")
-            if place < forgotten:
-                raise EventsMissedError("events after this token are past their retention: watch again without a token")
+            self._refuse_missed(place)
             if found:
                 self._advance(found[-1][0])  # what ``append`` has committed a moment ago, and will say so
             events = [event for row in found if (event := rows.event_from_row(row, self._sealer)) is not None]
             if events or len(found) < limit:
                 return events
             place = found[-1][0]
+
+    def _refuse_missed(self, place: int) -> None:
+        """To be asked after reading, so that what was forgotten meanwhile is noticed."""
+        if place < self.forgotten:
+            raise EventsMissedError("events after this token are past their retention: watch again without a token")
+
+    @property
+    def forgotten(self) -> int:
+        """The number of the last event that is no longer kept for its age."""
+        [(forgotten,)] = self._database.select("SELECT forgotten FROM journal")
+        return int(forgotten)
+
+    def read_own(self, place: int, limit: int) -> tuple[list[tuple[int, Event]], int]:
+        """The events after ``place`` that this box wrote, each with its number, and up to which number these are all.
+
+        Raises as ``read``.
+        """
+        head = self._head
+        found = self._database.select(_READ_OWN, (place, self._box_id, limit))
+        self._refuse_missed(place)
+        events = [event for row in found if (event := rows.event_from_row(row, self._sealer)) is not None]
+        return events, found[-1][0] if len(found) == limit else max([head, place, *(row[0] for row in found)])
+
+    def find(self, sequence: int) -> Event | None:
+        """An event by its number; None where it is past its retention, or about somebody who was erased."""
+        found = self._database.select(_FIND, (sequence,))
+        read = rows.event_from_row(found[0], self._sealer) if found else None
+        return read[1] if read else None
 
     def list_events(self, wanted: Wanted, limit: int, after: tuple[int, int] | None = None) -> Page:
         """Events by their time, oldest first; a page may be shorter than ``limit`` and not the last one."""

@@ -14,6 +14,7 @@ from facesvc.database import Row, Schema, Step, to_microseconds
 from facesvc.errors import DependencyError
 from facesvc.events.records import (
     ArrivedEvent,
+    EnrichedEvent,
     Event,
     LeftEvent,
     SeenEvent,
@@ -30,6 +31,7 @@ _KINDS: dict[str, type[Event]] = {
     "left": LeftEvent,
     "unknown_person": UnknownPersonEvent,
     "spoof_attempt": SpoofAttemptEvent,
+    "enriched": EnrichedEvent,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _EVENTS = {name: TypeAdapter(kind) for name, kind in _KINDS.items()}
@@ -78,14 +80,22 @@ _INDEXES = (
     "CREATE INDEX stays_of_subject ON stays (collection_id, subject_id, arrive_time)",
     "CREATE INDEX stays_by_leaving ON stays (leave_time)",
 )
-EVENTS = Schema("events_migrations", (Step("0001_events", (_TABLE_OF_EVENTS, _TABLE_OF_STAYS, _JOURNAL, *_INDEXES)),))
+# Which box wrote it: that one delivers it to plugins. Empty where the database is not shared.
+_BOX = "ALTER TABLE events ADD COLUMN box_id TEXT NOT NULL DEFAULT ''"
+EVENTS = Schema(
+    "events_migrations",
+    (
+        Step("0001_events", (_TABLE_OF_EVENTS, _TABLE_OF_STAYS, _JOURNAL, *_INDEXES)),
+        Step("0002_box", (_BOX,)),
+    ),
+)
 
 # The columns in the order in which the functions below take them apart; a list is paged by the first two.
 SELECT_EVENT = "SELECT sequence, event_time, event_id, kind, collection_id, subject_id, payload FROM events"
 SELECT_STAY = "SELECT stay_id, arrive_time, collection_id, subject_id, payload FROM stays"
 
 
-def event_to_row(event: Event, sequence: int, sealer: Sealer) -> dict[str, object]:
+def event_to_row(event: Event, sequence: int, box_id: str, sealer: Sealer) -> dict[str, object]:
     """The columns of ``events``, for named parameters. ``NotFoundError`` where the person it is about is not known."""
     kind = _NAMES[type(event)]
     of, about = _of(event.collection_id, event.about), event.about
@@ -99,6 +109,7 @@ def event_to_row(event: Event, sequence: int, sealer: Sealer) -> dict[str, objec
         "zone": event.zone,
         "subject_id": about,
         "payload": sealer.seal(*of, payload, "event", kind, event.collection_id, about, event.event_id),
+        "box_id": box_id,
     }
 
 

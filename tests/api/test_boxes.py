@@ -1,6 +1,7 @@
 """Three boxes, one gallery in one PostgreSQL: what one is told all know, and one that is cut off goes on."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,10 +12,10 @@ import pytest_asyncio
 from databases import PostgresServer
 
 from facesvc.app import App
-from facesvc.client import AsyncClient
+from facesvc.client import AsyncClient, frame, opening
 from facesvc.client.errors import CallError
 from facesvc.config import Settings
-from facesvc.v1 import common_pb2, enrollment_pb2
+from facesvc.v1 import common_pb2, enrollment_pb2, recognition_pb2
 
 PATIENCE_S = 20
 
@@ -91,25 +92,80 @@ async def test_who_is_enrolled_on_one_is_known_to_all(boxes: list[Box], guest_pn
         await box.knows(guest_png, "")
 
 
+async def look(box: Box, picture: bytes, over: asyncio.Event) -> set[str]:
+    """Whom the box takes the face for, asked again and again until it is over; raises when an answer fails."""
+    names = {await box.name_of(picture)}
+    while not over.is_set():
+        names.add(await box.name_of(picture))
+    return names
+
+
+async def film(box: Box, picture: bytes, seen: asyncio.Event, over: asyncio.Event) -> set[str]:
+    """Who comes by a camera until it is over, ``seen`` once there is somebody; each frame follows an answer."""
+    turn, names = asyncio.Semaphore(1), set[str]()
+
+    async def frames() -> AsyncIterator[recognition_pb2.Frame]:
+        for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
+            await turn.acquire()
+            yield frame(number, picture)
+
+    async for result in box.client.recognize(opening("door", zone="lobby"), frames()):
+        assert not result.HasField("error"), result.error
+        turn.release()
+        matches = (one.decision for one in result.faces if one.decision.outcome == common_pb2.OUTCOME_MATCH)
+        names.update(match.subject.subject_id for match in matches)
+        if names:
+            seen.set()
+    return names
+
+
+@pytest.mark.parametrize("away_s", [0, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 async def test_without_the_database_recognition_goes_on_and_nothing_is_lost(
-    boxes: list[Box], guest_png: bytes, postgres_server: PostgresServer
+    boxes: list[Box], guest_png: bytes, postgres_server: PostgresServer, away_s: float
 ) -> None:
+    lobby, lab, store = boxes
     meg = enrollment_pb2.Subject(subject_id="meg", display_name="Meg")
-    await enrol(boxes[0], guest_png)
+    await enrol(lobby, guest_png)
     for box in boxes:
         await box.knows(guest_png, "tom")
-    postgres_server.kill()
-    try:
-        for box in boxes:
-            assert await box.name_of(guest_png) == "tom"
-        with pytest.raises(CallError, match="does not answer") as refused:
-            await boxes[1].client.create_subject(meg)
-        assert refused.value.reason == "GALLERY_AWAY"
-    finally:
-        postgres_server.start()
-    await boxes[1].client.create_subject(meg)
-    assert (await boxes[2].client.get_subject("meg")).display_name == "Meg"
-    assert await boxes[2].name_of(guest_png) == "tom"
+    over, arrived = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as asking:
+        looks = [asking.create_task(look(box, guest_png, over)) for box in boxes]
+        await asyncio.to_thread(postgres_server.kill)
+        try:
+            camera = asking.create_task(film(lobby, guest_png, arrived, over))
+            await asyncio.wait_for(arrived.wait(), PATIENCE_S)
+            await refused(lab.client.create_subject(meg))
+            await asyncio.sleep(away_s)  # nothing is waited for but the time
+            assert [await box.name_of(guest_png) for box in boxes] == ["tom"] * 3
+            await refused(lab.client.create_subject(meg))
+        finally:
+            await asyncio.to_thread(postgres_server.start)
+            over.set()
+    assert [await one for one in (*looks, camera)] == [{"tom"}] * 4
+    await lab.client.create_subject(meg)
+    assert (await store.client.get_subject("meg")).display_name == "Meg"
+    assert await store.name_of(guest_png) == "tom"
+    await tells_of(store, "tom", ["arrived", "seen"])
+    await lab.client.update_subject(enrollment_pb2.Subject(subject_id="tom", disabled=True), ["disabled"])
+    for box in boxes:
+        await box.knows(guest_png, "")
+
+
+async def tells_of(box: Box, subject_id: str, wanted: list[str]) -> None:
+    """Returns once the box lists just these events of somebody."""
+    async with asyncio.timeout(PATIENCE_S):
+        told: list[str] = []
+        while told != wanted:
+            events = [one async for one in box.client.list_events(subject_id=subject_id)]
+            told = sorted(str(one.WhichOneof("payload")) for one in events)
+            assert len(told) <= len(wanted), told
+
+
+async def refused(change: Awaitable[object]) -> None:
+    with pytest.raises(CallError, match="does not answer") as refusal:
+        await change
+    assert refusal.value.reason == "GALLERY_AWAY"
 
 
 async def test_an_erasure_is_confirmed_by_all_before_the_receipt(boxes: list[Box], guest_png: bytes) -> None:

@@ -26,7 +26,7 @@ def few_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gallery_import, "_PIECES", 2)
 
 
-RATE = "gallery of {} samples: imported durably a second"
+RATE = bench_gallery_import.GALLERY
 
 
 def test_it_prints_what_it_measured(facesvc: Facesvc, few_changes: None) -> None:
@@ -40,11 +40,11 @@ def test_it_prints_what_it_measured(facesvc: Facesvc, few_changes: None) -> None
     assert rows["1,000", "recall@1 of these"] == 1
     assert rows["1,000", "search p50, ms"] <= rows["1,000", "search p99, ms"]
     assert rows["2,000", "of them seen by the next search"] == 1
-    assert rows["1,000", RATE.format("1,000")] > 0
+    assert rows["1,000", RATE.format(1000)] > 0
     assert "1000 templates of 32 values" in result.err
     table = facesvc("bench", "gallery", *arguments[2:]).out
     assert "recall@1" in table
-    assert RATE.format("2,000") in table
+    assert RATE.format(2000) in table
 
 
 def test_a_gallery_that_outgrows_the_flat_tier_is_measured_coarse(few_changes: None) -> None:
@@ -98,21 +98,24 @@ class TestImport:
         assert 2 * 4 <= newcomers <= 2 * 2 * 4
         assert all(row.value > 0 and row.met is None for row in rows)
 
-    def test_bars(self, few_changes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bench_gallery_import, "_RATE_BAR", 1e9)
-        monkeypatch.setattr(bench_gallery_import, "_SLOWER_BAR", 1e9)
+    @pytest.mark.parametrize(("rate", "beside_s", "met"), [(500, 0.0025, True), (499, 0.00251, False)])
+    def test_bars(self, monkeypatch: pytest.MonkeyPatch, rate: float, beside_s: float, met: bool) -> None:  # noqa: FBT001 - a parameter
+        found = bench_gallery_import._Beside([0.002] * 100, [beside_s] * 98 + [0.01] * 2, rate)
+        monkeypatch.setattr(bench_gallery_import, "_import_all", lambda *_: rate)
+        monkeypatch.setattr(bench_gallery_import, "_search_beside", lambda *_: found)
         rows = bench_gallery_import.measure("500", self.PEOPLE, self.NEWCOMERS, held=True)
-        assert [row.met for row in rows] == [False, None, False, True, None]
+        assert [row.met for row in rows] == [met, None, met, met, None]
+        assert [row.value for row in rows] == pytest.approx([rate, 2.0, rate, beside_s / 0.002, 5.0])
         assert {row.workload for row in rows} == {"500"}
 
-    @pytest.mark.parametrize(("arguments", "imported"), [((), "300"), (("--import-all",), "900")])
+    @pytest.mark.parametrize(("arguments", "imported"), [((), 300), (("--import-all",), 900)])
     def test_of_a_large_gallery_some_are_imported_or_all(
         self,
         facesvc: Facesvc,
         few_changes: None,
         monkeypatch: pytest.MonkeyPatch,
         arguments: tuple[str, ...],
-        imported: str,
+        imported: int,
     ) -> None:
         monkeypatch.setattr(bench_gallery_import, "MOST", 300)
         few = ("--size", 900, "--dim", 32, "--queries", 60, *arguments, "--json")
