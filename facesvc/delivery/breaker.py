@@ -7,7 +7,7 @@ from datetime import timedelta
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
 _FAILURES = 5
-_FIRST_PAUSE_S = 1.0
+FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _MAX_DOUBLINGS = 20
 
@@ -66,4 +66,4 @@ class Breaker:
         self._trying = False
         doublings = min(self.failures - _FAILURES, _MAX_DOUBLINGS)
         if doublings >= 0:
-            self._until = clock + min(_FIRST_PAUSE_S * 2**doublings, _LONGEST_PAUSE_S)
+            self._until = clock + min(FIRST_PAUSE_S * 2**doublings, _LONGEST_PAUSE_S)

@@ -54,7 +54,9 @@ class Host:
         async def publish(event: Event, facts: Facts) -> None:
             await desk.publish((event.collection_id, event.about), facts)
 
-        return Runner(enlisted, Outbox(self._database, journal, name), desk, publish, now)
+        outbox = Outbox(self._database, journal, name)
+        outbox.enlist()
+        return Runner(enlisted, outbox, desk, publish, now)
 
     def start(self) -> None:
         """Begin; does not wait for the plugins."""

@@ -91,15 +91,17 @@ class Outbox:
         self._journal = journal
         self._key = (plugin, journal.box_id)
 
+    def enlist(self) -> None:
+        """Give a plugin that is new its place: after the newest event, for it is not told of the past."""
+        row = (*self._key, self._journal.head)
+        self._database.execute("INSERT INTO plugin_places VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
+
     def open(self, now: datetime) -> tuple[int, set[int]]:
         """The place, and which events after it are settled already.
 
-        For a plugin that is new it is that of the newest event: it is not told of the past. What was begun when the
-        server ended is uncertain from here on.
+        What was begun when the server ended is uncertain from here on.
         """
         with self._database.transaction():
-            row = (*self._key, self._journal.head)
-            self._database.execute("INSERT INTO plugin_places VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
             self._database.execute(_INTERRUPTED, (to_microseconds(now), *self._key))
             sql = "SELECT sequence FROM plugin_places WHERE plugin = ? AND box_id = ?"
             [(place,)] = self._database.select(sql, self._key)

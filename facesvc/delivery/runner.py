@@ -127,7 +127,8 @@ class Runner:
 
     def call(self, command: str, arguments: Mapping[str, str]) -> JsonValue:
         """Ask the plugin. Raises what it raises, and ``UnavailableError`` where it is not there to answer."""
-        commands, plugin = self.enlisted.manifest.commands, self._plugin
+        commands = self.enlisted.manifest.commands
+        plugin: object = self._plugin
         if command not in commands:
             known = ", ".join(sorted(commands)) or "none"
             raise PreconditionError(f"plugin {self.name} has no command {command!a}; it has {known}")

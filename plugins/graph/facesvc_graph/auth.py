@@ -129,19 +129,13 @@ class Tokens:
     def _make(self) -> Any:
         credential = self._settings.credential()
         self._http = self._http or _Http(self._settings)
-        try:
-            return msal.ConfidentialClientApplication(
-                self._settings.client_id,
-                client_credential=credential,
-                authority=self._settings.sign_in(),
-                instance_discovery=False,
-                http_client=self._http,
-            )
-        except ValueError as error:
-            if self._settings.certificate_file is not None and "authority" not in str(error):
-                # Not what it says: it may quote the file.
-                raise ConfigError(f"the certificate {self._settings.certificate_file} cannot be used") from error
-            raise
+        return msal.ConfidentialClientApplication(
+            self._settings.client_id,
+            client_credential=credential,
+            authority=self._settings.sign_in(),
+            instance_discovery=False,
+            http_client=self._http,
+        )
 
 
 def _refusal(answer: Mapping[str, Any]) -> str:

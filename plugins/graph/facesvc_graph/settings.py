@@ -7,6 +7,9 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from pydantic import AfterValidator, Field, model_validator
 
 from facesvc.errors import ConfigError
@@ -143,14 +146,27 @@ class GraphSettings(PluginSettings):
         if self.certificate_file is None:
             return secrets.read(self.client_secret or f"file:{self.client_secret_file}")
         text = secrets.read_file(self.certificate_file)
-        if "PRIVATE KEY-----" not in text:
-            raise ConfigError(f"{self.certificate_file} holds no private key in PEM")
-        begin = text.find("-----BEGIN CERTIFICATE-----")
-        if begin >= 0:
-            end = text.find("-----END CERTIFICATE-----", begin)
-            return {"private_key": text, "public_certificate": text[begin : end + len("-----END CERTIFICATE-----")]}
+        certificate = _certificate_of(self.certificate_file, text)
+        if certificate:
+            return {"private_key": text, "public_certificate": certificate}
         if not self.certificate_thumbprint:
             raise ConfigError(
                 f"{self.certificate_file} holds no certificate beside the key: add it, or set certificate_thumbprint"
             )
         return {"private_key": text, "thumbprint": self.certificate_thumbprint}
+
+
+def _certificate_of(path: Path, text: str) -> str:
+    """The certificate that stands beside a private key, in PEM; empty where there is only the key."""
+    try:
+        key = load_pem_private_key(text.encode(), None)
+        begin = text.find("-----BEGIN CERTIFICATE-----")
+        certificate = x509.load_pem_x509_certificate(text[begin:].encode()) if begin >= 0 else None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        # Not what it says: it may quote the file.
+        raise ConfigError(f"{path} holds no private key in PEM, without a password, or a damaged certificate") from error
+    if certificate is None:
+        return ""
+    if certificate.public_key() != key.public_key():
+        raise ConfigError(f"the certificate in {path} is not that of the key beside it")
+    return certificate.public_bytes(Encoding.PEM).decode()

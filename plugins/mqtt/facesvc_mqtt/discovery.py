@@ -1,7 +1,7 @@
 """What Home Assistant is told to have, in the words of its MQTT discovery.
 
-https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery: one retained JSON object an entity. A person is a device
-with a binary sensor for every zone they were in: not a device tracker, of which there is one place at a time, while
+https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery: one retained JSON object an entity. A person is a
+device with a binary sensor for every zone they were in: not a device tracker, which is in one place at a time, while
 somebody may be present in two zones. A camera is a device with one ``event`` entity and a trigger for every kind.
 """
 
@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from facesvc.events.outside import KINDS
 from facesvc.events.plugin import About
 from facesvc.events.records import EnrichedEvent
-from facesvc_mqtt.topics import Topics, label, slug
+from facesvc_mqtt.topics import Topics, joined, label, slug
 
 ON, OFF = "ON", "OFF"
 ONLINE, OFFLINE = "online", "offline"
@@ -32,8 +32,8 @@ class Presence:
 
     @property
     def object_id(self) -> str:
-        """Of the entity; no two are alike, as a slug of more than one id always has a hash."""
-        return slug(f"{self.about[0]}/{self.about[1]}/{self.zone}")
+        """Of the entity."""
+        return joined(*self.about, self.zone)
 
     def topic(self, topics: Topics) -> str:
         """Where its configuration is kept."""
@@ -51,7 +51,7 @@ class Presence:
                 "payload_off": OFF,
                 **_availability(topics),
                 "device": {
-                    "identifiers": [f"{topics.node}_person_{slug('/'.join(self.about))}"],
+                    "identifiers": [f"{topics.node}_person_{joined(*self.about)}"],
                     "name": label(shown_as, self.about[1]),
                     "manufacturer": "facesvc",
                     "model": "Person",

@@ -1,5 +1,6 @@
-"""Ids as parts of topics. An id may be any text; a level of a topic may be neither empty nor hold ``/``, ``+`` or ``#``."""
+"""Ids as parts of topics: an id may be any text, while ``/``, ``+`` and ``#`` have a meaning there."""
 
+import json
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,11 +16,14 @@ _OTHER = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def slug(text: str) -> str:
-    """Letters, digits, ``_`` and ``-``, at most 53: the text itself where it is so; else with a hash, always the same."""
-    if _AS_IT_IS.match(text):
-        return text
-    hashed = sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:_HASH]
-    return f"{_OTHER.sub('_', text[:MAX_SLUG])}-{hashed}"
+    """Letters, digits, ``_`` and ``-``, at most 53: the text itself where it is so, else as ``joined`` makes it."""
+    return text if _AS_IT_IS.match(text) else joined(text)
+
+
+def joined(*texts: str) -> str:
+    """Texts as one slug, always the same, and that of no others."""
+    hashed = sha256(json.dumps(texts).encode()).hexdigest()[:_HASH]
+    return f"{_OTHER.sub('_', '_'.join(texts)[:MAX_SLUG])}-{hashed}"
 
 
 def label(text: str, otherwise: str) -> str:

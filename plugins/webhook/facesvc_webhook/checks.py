@@ -13,7 +13,7 @@ from facesvc.events.plugin import Box, Step
 from facesvc_webhook.addresses import Address
 from facesvc_webhook.answers import judge
 from facesvc_webhook.cloudevents import encode_test
-from facesvc_webhook.network import Gate, tls_context
+from facesvc_webhook.network import Gate, tls_context, words
 from facesvc_webhook.sender import Sender
 
 
@@ -28,10 +28,14 @@ class Trial:
 
     async def steps(self) -> AsyncIterator[Step]:
         """As ``plugin.Checks``."""
-        tries = [("secret", self._secret), ("name", self._name), ("connection", self._connection)]
-        if self.gate.settings.encrypted:
-            tries.append(("TLS", self._tls))
-        for name, attempt in [*tries, ("test event", self._event)]:
+        encrypted = self.gate.settings.encrypted
+        for name, attempt in (
+            ("secret", self._secret),
+            ("name", self._name),
+            ("connection", self._connection),
+            ("TLS", self._tls if encrypted else self._no_tls),
+            ("test event", self._event),
+        ):
             try:
                 async with asyncio.timeout(self.gate.settings.timeout_s):
                     detail = await attempt()
@@ -39,11 +43,9 @@ class Trial:
                 yield Step(name=name, ok=False, detail=f"nothing came within {self.gate.settings.timeout_s:g} s")
                 return
             except (FacesvcError, httpx.TransportError, OSError) as error:
-                yield Step(name=name, ok=False, detail=_words(error))
+                yield Step(name=name, ok=False, detail=words(error))
                 return
-            yield Step(name=name, ok=True, detail=detail)
-        if not self.gate.settings.encrypted:
-            yield Step(name="TLS", ok=None, detail="none: what is posted can be read on the way")
+            yield Step(name=name, ok=True if encrypted or name != "TLS" else None, detail=detail)
 
     async def _secret(self) -> str:
         count = len(self.gate.settings.secrets())
@@ -83,6 +85,9 @@ class Trial:
         writer.transport.abort()
         return f"{version}; the certificate is good until {certificate.get('notAfter', 'nobody says when')}"
 
+    async def _no_tls(self) -> str:
+        return "none: what is posted can be read on the way"
+
     async def _event(self) -> str:
         settings, now = self.gate.settings, self.box.now()
         body = encode_test(str(uuid4()), now, source=settings.source, type_prefix=settings.type_prefix)
@@ -93,9 +98,3 @@ class Trial:
             await sender.close()
         judge(answer, settings.host, now)
         return f"{settings.host} took a {settings.type_prefix}.test and answered {answer.status}"
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{error.verify_message}; ca_file names who vouches for the receiver"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

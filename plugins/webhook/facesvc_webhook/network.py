@@ -5,6 +5,7 @@ could by then lead elsewhere (DNS rebinding). ``Host`` and TLS still say the nam
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,7 +14,7 @@ from ipaddress import ip_address
 
 import httpx
 
-from facesvc.errors import ConfigError
+from facesvc.errors import ConfigError, FacesvcError
 from facesvc_webhook.addresses import Address, objection
 from facesvc_webhook.settings import WebhookSettings
 
@@ -46,8 +47,8 @@ class Gate:
         host = self.settings.host
         try:
             found = [ip_address(text) for text in dict.fromkeys(await self.resolve(host, self.settings.port))]
-        except (OSError, UnicodeError) as error:  # the second for a name that DNS cannot hold
-            raise UnreachableError(f"{host} cannot be resolved: {getattr(error, 'strerror', None) or error}") from error
+        except OSError as error:
+            raise UnreachableError(f"{host} cannot be resolved: {error.strerror or error}") from error
         objections = {one: self._objection(one) for one in found}
         allowed = [one for one, problem in objections.items() if not problem]
         if not allowed:
@@ -101,3 +102,22 @@ def tls_context(settings: WebhookSettings) -> ssl.SSLContext:
         raise ConfigError(
             f"ca_file {settings.ca_file} cannot be used: {error.strerror or error}; it has to hold certificates in PEM"
         ) from error
+
+
+def words(error: Exception) -> str:
+    """Why there was no answer: what lies at the bottom of an error. Of what the other side sent nothing is repeated."""
+    one: BaseException | None = error
+    while one is not None:
+        match one:
+            case FacesvcError() | UnreachableError():
+                return str(one)
+            case ssl.SSLCertVerificationError():
+                return f"its certificate is refused, {one.verify_message.rstrip('.')}; see ca_file"
+            case ssl.SSLError():
+                return f"TLS failed, {one.reason or 'no reason is given'}"
+            case httpx.RemoteProtocolError():
+                return "it does not answer in HTTP"
+            case OSError() if one.errno:
+                return os.strerror(one.errno)
+        one = one.__cause__ or one.__context__
+    return type(error).__name__

@@ -9,7 +9,7 @@ import httpx
 from facesvc.events.plugin import TryLaterError
 from facesvc_webhook.answers import Answer
 from facesvc_webhook.cloudevents import CONTENT_TYPE
-from facesvc_webhook.network import CheckedTransport, Gate, UnreachableError, tls_context
+from facesvc_webhook.network import CheckedTransport, Gate, UnreachableError, tls_context, words
 from facesvc_webhook.signature import HEADER, sign
 
 MAX_ANSWER_BYTES = 64 << 10
@@ -47,7 +47,7 @@ class Sender:
         except UnreachableError as error:
             raise TryLaterError(str(error)) from error
         except httpx.TransportError as error:
-            raise TryLaterError(f"{host} could not be reached: {error}") from error
+            raise TryLaterError(f"{host} could not be reached: {words(error)}") from error
         try:
             await _drain(response)
         finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import httpx
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from facesvc.errors import ConfigError
 from facesvc.events import secrets
@@ -24,10 +24,13 @@ def _url(value: str) -> str:
         raise ValueError("an address has 1 to 2048 characters of ASCII and no spaces: write others in percent form")
     try:
         url = httpx.URL(value)
-    except httpx.InvalidURL as error:
+        url.host.encode("idna")  # what DNS and TLS cannot hold
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise ValueError(f"this is no address: {error}") from error
     if url.scheme not in {"https", "http"} or not url.host:
         raise ValueError("an address starts with https:// and the name of the receiver")
+    if not 0 < (url.port or 443) < 65536:
+        raise ValueError("a port is a number from 1 to 65535")
     if url.userinfo:
         raise ValueError("no user and no password in the address: the signature says who posts")
     if url.fragment:
@@ -37,6 +40,9 @@ def _url(value: str) -> str:
 
 class WebhookSettings(PluginSettings):
     """Where events go, which, and how."""
+
+    # What somebody wrote where a secret's place belongs is not repeated in a message.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     url: Annotated[str, AfterValidator(_url)]
     """Where every event is posted. https, unless ``allow_private``."""

@@ -1,24 +1,19 @@
 """What the tests of the webhook share: a receiver, and a plugin that posts to it."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from facesvc_webhook.network import Resolve
+from facesvc_webhook.plugin import Webhook
 from webhook_harness import SECRET
+from webhook_making import HOST, Make, resolving, settings
 from webhook_receiver import Receiver, receiving
 
 from facesvc.delivery.kit import MemoryBox
-from facesvc_webhook.network import Resolve
-from facesvc_webhook.plugin import Webhook
-from facesvc_webhook.settings import WebhookSettings
-
-HOST = "rooms.example"
-"""A name that no DNS knows (RFC 2606)."""
-
-Make = Callable[..., Webhook]
 
 
 @pytest.fixture
@@ -61,23 +56,14 @@ async def tls_receiver(authority: trustme.CA) -> AsyncIterator[Receiver]:
         yield one
 
 
-def resolving(*answers: Sequence[str]) -> Resolve:
-    """A resolver that gives these addresses, one after another; the last one again and again."""
-    left = list(answers)
-
-    async def resolve(_host: str, _port: int) -> Sequence[str]:
-        return left.pop(0) if len(left) > 1 else left[0]
-
-    return resolve
-
-
 @pytest.fixture
 async def webhook(box: MemoryBox, receiver: Receiver) -> AsyncIterator[Make]:
     """Makes and starts a plugin that posts to ``receiver``; ``changes`` are settings."""
     made: list[Webhook] = []
 
-    async def make(resolve: Resolve = resolving(["127.0.0.1"]), **changes: Any) -> Webhook:
-        plugin = Webhook(settings(receiver.port, **changes), box, resolve=resolve)
+    async def make(resolve: Resolve | None = None, **changes: Any) -> Webhook:
+        given = settings(receiver.port, **changes)
+        plugin = Webhook(given, box, resolve=resolve or resolving(["127.0.0.1"]))
         made.append(plugin)
         await plugin.start()
         return plugin
@@ -85,9 +71,3 @@ async def webhook(box: MemoryBox, receiver: Receiver) -> AsyncIterator[Make]:
     yield make
     for one in made:
         await one.stop()
-
-
-def settings(port: int, *, scheme: str = "http", **changes: Any) -> WebhookSettings:
-    """Settings for a receiver at that port of this box."""
-    given = {"url": f"{scheme}://{HOST}:{port}/events", "secret": "env:WEBHOOK_SECRET", "allow_private": True}
-    return WebhookSettings.model_validate({**given, **changes})

@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from facesvc_webhook import PLUGIN
 from webhook_receiver import TAKEN, Receiver, answer, receiving
 
 from facesvc.delivery import kit
 from facesvc.events.plugin import Box, Manifest, Person
 from facesvc.events.records import Event
-from facesvc_webhook import PLUGIN
 
 SECRET = "a secret of the tests, long enough"
 
