@@ -16,6 +16,7 @@ from facesvc.api.follower import Follower
 from facesvc.api.machine import Regulator
 from facesvc.api.observer import Observer
 from facesvc.api.policies import Policies
+from facesvc.api.reception import Reception
 from facesvc.api.server import Server
 from facesvc.api.service import Register, Service
 from facesvc.api.workers import Workers
@@ -24,6 +25,8 @@ from facesvc.config import Settings
 from facesvc.database import Database
 from facesvc.database.exchange import Exchange
 from facesvc.database.opening import open_database
+from facesvc.delivery.host import Host
+from facesvc.delivery.roll import enlist
 from facesvc.engine import Models, image_limits, library, load, load_liveness, load_models, warm_up
 from facesvc.errors import DependencyError
 from facesvc.events.audit import AuditLog
@@ -65,9 +68,12 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
     gallery = Gallery.open(database, contract, now(), keys, settings.gallery.view_path)
     journal = Journal(database, gallery.keyring, now(), settings.store.box_id)
     backups = _backups(database, settings, keys)
+    reception = Reception(gallery, journal, now)
+    enlisted = enlist(settings.plugins, settings.policies)
+    plugins = Host(enlisted, database, journal, gallery.keyring, reception)
     limits = settings.limits
     workers = Workers(models.concurrency.workers, limits.max_waiting_calls)
-    return Service(
+    service = Service(
         settings=settings,
         runtime_version=runtime_version(),
         engines=Engines(_engine(models, settings, gallery)),
@@ -85,7 +91,8 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
         audit=AuditLog(database, gallery.keyring, now),
         backups=backups,
         rotation=Rotation(database, gallery.keyring, settings.gallery, backups.shelf if backups else None),
-        observer=_observer(settings, journal),
+        observer=_observer(settings, journal, plugins),
+        plugins=plugins,
         streams=Register("streams", limits.max_streams),
         enrollments=Register("enrollments", limits.max_enrollments),
         watchers=Register("watchers", limits.max_watchers),
@@ -94,6 +101,8 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
         clock=time.perf_counter,
         open_policies=Counter(),
     )
+    reception.open(service)
+    return service
 
 
 def _backups(database: Database, settings: Settings, keys: Sequence[KeySource]) -> Backups | None:
@@ -105,7 +114,7 @@ def _backups(database: Database, settings: Settings, keys: Sequence[KeySource]) 
     return backups
 
 
-def _observer(settings: Settings, journal: Journal) -> Observer:
+def _observer(settings: Settings, journal: Journal, plugins: Host) -> Observer:
     """What turns sightings into presence and events."""
     presence, events = settings.presence, settings.events
     patience = Patience(presence.arrive_seconds, presence.leave_seconds, presence.absent_hours * 3600)
@@ -117,6 +126,7 @@ def _observer(settings: Settings, journal: Journal) -> Observer:
         now=now,
         clock=time.perf_counter,
         new_id=lambda: str(ULID()),
+        announce=plugins.notify,
     )
 
 
@@ -185,6 +195,7 @@ class App:
             await asyncio.to_thread(self._service.gallery.close)
             raise
         await self._server.open(self._service)
+        await asyncio.to_thread(self._service.plugins.start)
         await asyncio.to_thread(_discard_former, self._settings)
         engine = self._service.engine
         _log.info(
@@ -211,6 +222,7 @@ class App:
         def forget(collection_id: str, subject_id: str) -> None:
             if service.backups is not None:
                 service.backups.puncture(collection_id, subject_id)  # those on this box
+            service.plugins.forget((collection_id, subject_id))
             asyncio.run_coroutine_threadsafe(forget_presence(collection_id, subject_id), loop).result()
 
         self._follower = Follower(service.gallery, store.box_id, store.poll_seconds, now, forget)
@@ -224,6 +236,7 @@ class App:
         if self._follower is not None:
             await asyncio.to_thread(self._follower.stop)
         if self._service is not None:
+            await asyncio.to_thread(self._service.plugins.stop)
             await asyncio.to_thread(self._service.workers.close)
             if self._service.backups is not None:
                 await asyncio.to_thread(self._service.backups.close)

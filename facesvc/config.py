@@ -289,6 +289,9 @@ class Settings(BaseSettings):
     consent: ConsentSettings = ConsentSettings()
     liveness: LivenessSettings = LivenessSettings()
     policies: dict[str, PolicySettings] = Field(default_factory=dict)
+    plugins: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """``[plugins.NAME]``: the plugins at work, each with its own settings, which are checked when the server starts;
+    ``enabled = false`` keeps one from it, ``[plugins.NAME.delivery]`` says how events are delivered to it."""
 
     @classmethod
     def settings_customise_sources(

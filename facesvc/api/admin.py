@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from facesvc import __version__
-from facesvc.api import audit, backups, convert, keys, migration
+from facesvc.api import audit, backups, convert, keys, migration, plugins
 from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, NotFoundError, PreconditionError
@@ -60,7 +60,10 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.GetStatisticsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> admin_pb2.GetStatisticsResponse:
         """What was done, and how hard the box works."""
-        return _statistics(self._lobby.service)
+        service = self._lobby.service
+        found = _statistics(service)
+        found.plugins.extend(await asyncio.to_thread(plugins.statuses, service))
+        return found
 
     async def CreateBackup(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.CreateBackupRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -280,6 +280,7 @@ def receipt(record: ErasureReceipt) -> enrollment_pb2.ErasureReceipt:
         erase_time=timestamp(record.erase_time),
         event_count=record.event_count,
         crop_count=record.crop_count,
+        plugin_note_count=record.plugin_note_count,
         backup_names=record.backup_names,
         unreached_backups=record.unreached_backups,
         box_ids=record.box_ids,

@@ -1,10 +1,14 @@
 """Events, presence and attendance as messages."""
 
+from collections.abc import Mapping
+
 from facesvc.api.convert import distance as distance_of
 from facesvc.api.convert import duration, timestamp
 from facesvc.events.attendance import Attendance
+from facesvc.events.plugin import Facts
 from facesvc.events.records import (
     ArrivedEvent,
+    EnrichedEvent,
     Event,
     LeftEvent,
     MadeDecision,
@@ -83,11 +87,33 @@ def event(record: Event, valid_for: float) -> presence_pb2.Event:
                     leave_time=timestamp(record.leave_time),
                 )
             )
+        case EnrichedEvent():
+            message.enriched.CopyFrom(
+                presence_pb2.EnrichedEvent(
+                    collection_id=record.collection_id,
+                    subject_id=record.subject_id,
+                    display_name=record.display_name,
+                    external_ids=record.external_ids,
+                    facts=facts(record.plugin, record),
+                )
+            )
     return message
 
 
-def presence(record: Presence) -> presence_pb2.Presence:
-    """Somebody who is somewhere."""
+def facts(plugin: str, record: Facts | EnrichedEvent) -> presence_pb2.Facts:
+    """What a plugin found out."""
+    message = presence_pb2.Facts(
+        plugin=plugin,
+        summary=record.summary,
+        fetch_time=timestamp(record.fetch_time),
+        expire_time=timestamp(record.expire_time),
+    )
+    message.values.update(record.values)
+    return message
+
+
+def presence(record: Presence, known: Mapping[str, Facts]) -> presence_pb2.Presence:
+    """Somebody who is somewhere, with what plugins know of them."""
     return presence_pb2.Presence(
         collection_id=record.collection_id,
         subject_id=record.subject_id,
@@ -98,6 +124,7 @@ def presence(record: Presence) -> presence_pb2.Presence:
         state=_STATES[record.state],
         camera_id=record.camera_id,
         external_ids=record.external_ids,
+        facts=[facts(plugin, one) for plugin, one in known.items()],
     )
 
 

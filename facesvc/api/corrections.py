@@ -36,6 +36,7 @@ async def _merge(
     # Before the events forget anybody.
     await asyncio.to_thread(service.gallery.check_merge, collection_id, subject_id, merged_id, service.now())
     async with service.observer.erasing(collection_id, merged_id) as event_count:
+        note_count = await asyncio.to_thread(service.plugins.forget, (collection_id, merged_id))
         merge = partial(service.gallery.merge_subjects, collection_id, subject_id, merged_id, service.now())
         subject, receipt = await asyncio.to_thread(merge)
 
@@ -44,7 +45,7 @@ async def _merge(
             detail = f"{merged_id} became {subject_id}; receipt {receipt.receipt_id}"
             service.audit.note("MergeSubjects", collection_id, one, detail, actor)
 
-    completing = erasure.complete(service, replace(receipt, event_count=event_count))
+    completing = erasure.complete(service, replace(receipt, event_count=event_count, plugin_note_count=note_count))
     # Where the one fails the other is done all the same.
     _, completed = await asyncio.gather(asyncio.to_thread(note), completing)
     return subject, completed

@@ -32,9 +32,11 @@ async def _erase(
     service: Service, key: tuple[str, str], actor: str, why: str, only_if: Callable[[Subject], bool]
 ) -> ErasureReceipt:
     async with service.observer.erasing(*key) as event_count:
+        note_count = await asyncio.to_thread(service.plugins.forget, key)
         forget = partial(service.gallery.erase_subject, event_count=event_count, only_if=only_if)
         erase = partial(forget, *key, service.now())
         receipt = await asyncio.to_thread(erase)
+    receipt = replace(receipt, plugin_note_count=note_count)
     note = partial(service.audit.note, "EraseSubject", *key, _words(receipt, why), actor)
     # Where the one fails the other is done all the same.
     _, completed = await asyncio.gather(asyncio.to_thread(note), complete(service, receipt))
@@ -43,7 +45,13 @@ async def _erase(
 
 def _words(receipt: ErasureReceipt, why: str) -> str:
     """For the audit log."""
-    removed = f"{len(receipt.sample_ids)} samples, {receipt.crop_count} crops, {receipt.event_count} events"
+    counts = {
+        "samples": len(receipt.sample_ids),
+        "crops": receipt.crop_count,
+        "events": receipt.event_count,
+        "notes of plugins": receipt.plugin_note_count,
+    }
+    removed = ", ".join(f"{count} {what}" for what, count in counts.items())
     return f"{why}{'; ' if why else ''}{removed}; receipt {receipt.receipt_id}"
 
 

@@ -19,7 +19,7 @@ from facesvc.api import happened
 from facesvc.api.backlog import Backlog, Batch
 from facesvc.errors import DependencyError
 from facesvc.events.journal import Journal
-from facesvc.events.records import Event
+from facesvc.events.records import EnrichedEvent, Event
 from facesvc.stream.news import Reporter
 from facesvc.stream.presence import Change, Presence, Presences, Sighting, State, Told
 
@@ -40,7 +40,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Observer:
-    """Watches over who is where. All calls belong on one event loop; between ``start`` and ``stop`` it is at work."""
+    """Watches over who is where. All calls belong on one event loop; between ``start`` and ``stop`` it is at work.
+
+    ``announce`` is called whenever there may be news in the journal.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Observer:
         now: Callable[[], datetime],
         clock: Callable[[], float],
         new_id: Callable[[], str],
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal = journal
         self._presences = presences
@@ -60,10 +64,12 @@ class Observer:
         self._now = now
         self._clock = clock
         self._new_id = new_id
+        self._announce = announce
         self._backlog = Backlog(_MAX_WAITING)
         self._work = asyncio.Event()
         self._news = asyncio.Event()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         # Threads of their own: where the disk hangs, nobody else's calls wait behind these.
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="journal-writer")
@@ -82,6 +88,7 @@ class Observer:
     async def start(self) -> None:
         """Take up the stays that were open when the server stopped. Raises ``DependencyError``."""
         stays = await self.read(self._journal.open_stays)
+        self._loop = asyncio.get_running_loop()
         now, clock = self._now(), self._clock()
         self._presences.restore(happened.presence_of(stay, now, clock) for stay in stays)
         self._tasks = [asyncio.create_task(work()) for work in (self._write, self._tick, self._retain, self._listen)]
@@ -124,6 +131,16 @@ class Observer:
             self._take(self._presences.note(sighting, clock))
         if self._backlog:
             self._work.set()
+
+    def tell(self, event: EnrichedEvent) -> None:
+        """What a plugin found out, from any thread; never waits. After the end nobody is told any more."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._add, event)
+
+    def _add(self, event: EnrichedEvent) -> None:
+        self._backlog.add(event)
+        self._work.set()
 
     def everybody(self) -> list[Presence]:
         """All who are somewhere now, those too who were only seen."""
@@ -216,6 +233,7 @@ class Observer:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+        self._announce()
 
     async def _write(self) -> None:
         """Everything in the backlog, until there is nothing more to come."""

@@ -36,7 +36,8 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
         self, request: presence_pb2.ListPresenceRequest, context: Context
     ) -> presence_pb2.ListPresenceResponse:
         """Who is where now."""
-        observer = self._lobby.service.observer
+        service = self._lobby.service
+        observer = service.observer
         size, key = paging.size_of(request), paging.key_after(request, (str, str, str))
         after = tuple(map(str, key or ()))
         _check_ids(request.collection_id, request.zone)
@@ -47,8 +48,12 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
         }
         rest = sorted(key for key in found if key > after)
         page = rest[:size]
+        now = service.now()
+        known = await observer.read(
+            lambda: [service.plugins.facts((collection_id, subject_id), now) for subject_id, collection_id, _ in page]
+        )
         return presence_pb2.ListPresenceResponse(
-            presences=[convert_events.presence(found[key]) for key in page],
+            presences=[convert_events.presence(found[key], facts) for key, facts in zip(page, known, strict=True)],
             next_page_token=paging.token_after(request, *page[-1]) if len(rest) > size else "",
         )
 

@@ -11,6 +11,7 @@ from facesvc.api import upkeep
 from facesvc.api.admin import AdminServicer
 from facesvc.api.enrollment import EnrollmentServicer
 from facesvc.api.observer import Observer
+from facesvc.api.plugins import PluginServicer
 from facesvc.api.presence import PresenceServicer
 from facesvc.api.recognition import RecognitionServicer
 from facesvc.api.service import Lobby, Service
@@ -22,6 +23,8 @@ from facesvc.v1 import (
     admin_pb2_grpc,
     enrollment_pb2,
     enrollment_pb2_grpc,
+    plugins_pb2,
+    plugins_pb2_grpc,
     presence_pb2,
     presence_pb2_grpc,
     recognition_pb2,
@@ -35,6 +38,7 @@ SERVICES = tuple(
         (enrollment_pb2, "EnrollmentService"),
         (presence_pb2, "PresenceService"),
         (admin_pb2, "AdminService"),
+        (plugins_pb2, "PluginService"),
     )
 )
 
@@ -58,6 +62,7 @@ class Server:
         enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server(enrollment, self._grpc)
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(presence, self._grpc)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._grpc)
+        plugins_pb2_grpc.add_PluginServiceServicer_to_server(PluginServicer(self._lobby), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
 

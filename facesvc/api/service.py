@@ -14,6 +14,7 @@ from facesvc.api.observer import Observer
 from facesvc.api.workers import Workers
 from facesvc.backup import Backups
 from facesvc.config import Settings
+from facesvc.delivery.host import Host
 from facesvc.errors import DeadlineError, ExhaustedError, UnavailableError
 from facesvc.events.audit import AuditLog
 from facesvc.events.journal import Journal
@@ -78,6 +79,7 @@ class Service:
     """None where the settings name no folder for them."""
     rotation: Rotation
     observer: Observer
+    plugins: Host
     streams: Register
     enrollments: Register
     watchers: Register

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from facesvc.api import audit, consent, keys
+from facesvc.api import audit, consent, keys, plugins
 from facesvc.api.service import Service
 from facesvc.errors import DependencyError
 
@@ -18,6 +18,7 @@ _WORK: tuple[Callable[[Service, datetime], Awaitable[None]], ...] = (
     keys.resume,
     consent.erase_expired,
     audit.forget_old,
+    plugins.forget_old,
 )
 
 _log = structlog.get_logger(__name__)

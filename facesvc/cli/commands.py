@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ from facesvc.cli import (
     models_calibrate,
     models_migrate,
     models_quantize,
+    plugins,
     presence,
     receipts,
     recognize,
@@ -39,6 +41,9 @@ from facesvc.cli import (
     subjects_repair,
     watch,
 )
+
+_COMMANDS = "facesvc.commands"
+"""The entry-point group of what plugins add: typer apps, which are given the settings as the context's object."""
 
 app = typer.Typer(
     help="On-premise face recognition: frames in over gRPC, names out.",
@@ -61,6 +66,7 @@ app.add_typer(receipts.app, name="receipts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")
 app.add_typer(keys.app, name="keys")
+app.add_typer(plugins.app, name="plugins")
 app.command()(recognize.recognize)
 app.command()(camera.camera)
 app.command()(watch.watch)
@@ -119,4 +125,19 @@ def _set_up_logs(level: str) -> None:
 
 def run() -> None:
     """Run the command that was asked for; what went wrong is one line on standard error."""
+    add_commands_of_plugins(app)
     console.run(app)
+
+
+def add_commands_of_plugins(to: typer.Typer) -> None:
+    """Mount what installed plugins bring; one that cannot be loaded is told of, and the rest goes on."""
+    taken = {group.name for group in to.registered_groups} | {command.name for command in to.registered_commands}
+    for entry in entry_points(group=_COMMANDS):
+        if entry.name in taken:
+            continue
+        try:
+            own = entry.load()
+        except Exception as error:  # noqa: BLE001 - whatever importing somebody's package raises
+            console.complain(f"facesvc: the commands of plugin {entry.name} cannot be loaded: {error}", style="yellow")
+            continue
+        to.add_typer(own, name=entry.name)

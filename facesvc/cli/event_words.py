@@ -2,15 +2,19 @@
 
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
+
 from facesvc.cli.times import in_words, length
 from facesvc.v1 import common_pb2, presence_pb2
 
+_Named = common_pb2.Candidate | presence_pb2.ArrivedEvent | presence_pb2.LeftEvent | presence_pb2.EnrichedEvent
 _WORDS = {
     "seen": "seen",
     "arrived": "arrived",
     "left": "left",
     "unknown_person": "unknown",
     "spoof_attempt": "spoof",
+    "enriched": "known",
 }
 _STRANGERS = {"unknown_person": "somebody unknown", "spoof_attempt": "a face that is not alive"}
 _WIDTH = max(map(len, _WORDS.values()))
@@ -25,13 +29,11 @@ def event_in_words(event: presence_pb2.Event) -> str:
     """One line: when, what, who, which camera, where, and what more there is to say."""
     kind = event.WhichOneof("payload")
     assert kind is not None
-    payload = getattr(event, kind)
     parts = [
         in_words(event.event_time),
         _WORDS[kind].ljust(_WIDTH),
         _STRANGERS.get(kind) or _name(event),
-        payload.camera_id,
-        payload.zone or "-",
+        *_place(event),
         _detail(event),
     ]
     return "  ".join(parts).rstrip()
@@ -46,10 +48,12 @@ def event_as_json(event: presence_pb2.Event) -> dict[str, Any]:
         "event_id": event.event_id,
         "event_time": event.event_time.ToJsonString(),
         "kind": kind,
-        "camera_id": payload.camera_id,
-        "zone": payload.zone,
+        "camera_id": "" if kind == "enriched" else payload.camera_id,
+        "zone": "" if kind == "enriched" else payload.zone,
         "collection_id": payload.collection_id,
     }
+    if kind == "enriched":
+        return value | _person_as_json(payload) | facts_as_json(payload.facts)
     if kind in {"arrived", "left"}:
         value |= _person_as_json(payload) | {"arrive_time": payload.arrive_time.ToJsonString()}
     if kind == "left":
@@ -59,16 +63,39 @@ def event_as_json(event: presence_pb2.Event) -> dict[str, Any]:
     return value
 
 
+def facts_as_json(facts: presence_pb2.Facts) -> dict[str, Any]:
+    """What a plugin found out, for programs."""
+    return {
+        "plugin": facts.plugin,
+        "summary": facts.summary,
+        "values": MessageToDict(facts.values),
+        "fetch_time": facts.fetch_time.ToJsonString(),
+        "expire_time": facts.expire_time.ToJsonString(),
+    }
+
+
+def _place(event: presence_pb2.Event) -> tuple[str, ...]:
+    """Which camera, and where; nowhere for what a plugin found out."""
+    if event.HasField("enriched"):
+        return (event.enriched.facts.plugin,)
+    payload = getattr(event, event.WhichOneof("payload") or "")
+    return payload.camera_id, payload.zone or "-"
+
+
 def _name(event: presence_pb2.Event) -> str:
-    person: common_pb2.Candidate | presence_pb2.ArrivedEvent | presence_pb2.LeftEvent
+    person: _Named
     if event.HasField("seen"):
         person = event.seen.decision.subject
+    elif event.HasField("enriched"):
+        person = event.enriched
     else:
         person = event.arrived if event.HasField("arrived") else event.left
     return person.display_name or person.subject_id
 
 
 def _detail(event: presence_pb2.Event) -> str:
+    if event.HasField("enriched"):
+        return event.enriched.facts.summary
     if event.HasField("seen"):
         return f"{event.seen.decision.subject.similarity:.3f}"
     if event.HasField("left"):
@@ -80,9 +107,7 @@ def _detail(event: presence_pb2.Event) -> str:
     return ""
 
 
-def _person_as_json(
-    person: common_pb2.Candidate | presence_pb2.ArrivedEvent | presence_pb2.LeftEvent,
-) -> dict[str, Any]:
+def _person_as_json(person: _Named) -> dict[str, Any]:
     return {
         "subject_id": person.subject_id,
         "display_name": person.display_name,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from facesvc.cli.console import Collection, Json, Server, cell, client_of, out, print_json, say, table_of
+from facesvc.cli.event_words import facts_as_json
 from facesvc.cli.times import in_words
 from facesvc.v1 import presence_pb2
 
@@ -28,7 +29,7 @@ def presence(
     if not found:
         say("nobody")
         return
-    table = table_of("Name", "Id", "Zone", "State", "Since", "Last seen", "By")
+    table = table_of("Name", "Id", "Zone", "State", "Since", "Last seen", "By", "Known")
     for one in found:
         table.add_row(
             cell(one.display_name),
@@ -38,6 +39,7 @@ def presence(
             in_words(one.arrive_time),
             in_words(one.last_seen_time),
             cell(one.camera_id),
+            cell("; ".join(facts.summary for facts in one.facts)),
         )
     out.print(table)
 
@@ -57,4 +59,5 @@ def _as_json(one: presence_pb2.Presence) -> dict[str, Any]:
         "arrive_time": one.arrive_time.ToJsonString(),
         "last_seen_time": one.last_seen_time.ToJsonString(),
         "camera_id": one.camera_id,
+        "facts": [facts_as_json(facts) for facts in one.facts],
     }

@@ -84,7 +84,10 @@ def plain(receipt: enrollment_pb2.ErasureReceipt) -> dict[str, Any]:
 def _print(receipt: enrollment_pb2.ErasureReceipt) -> None:
     time = times.in_words(receipt.erase_time)
     say(f"erased {receipt.subject_id} and {len(receipt.sample_ids)} samples at {time}")
-    say(f"with them {receipt.crop_count} kept pictures and {receipt.event_count} events")
+    say(
+        f"with them {receipt.crop_count} kept pictures, {receipt.event_count} events"
+        f" and {receipt.plugin_note_count} notes of plugins"
+    )
     if receipt.backup_names:
         say(f"unreadable now in the backups {', '.join(receipt.backup_names)}")
     for backup in receipt.unreached_backups:

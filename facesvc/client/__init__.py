@@ -14,7 +14,8 @@ Both have the same methods with the same arguments; they take plain values and r
 
 Reading order, which is the import order: ``errors`` (what went wrong, and whose iterator it was), ``requests`` and
 ``people_requests`` (the messages that are sent), ``connection`` (where to, and how), ``sync_calls``, ``sync_people``,
-``sync`` (one client, part by part), ``aio_calls``, ``aio_people``, ``aio`` (the other); for cameras ``pacing`` (how
+``sync_plugins``, ``sync`` (one client, part by part), ``aio_calls``, ``aio_people``, ``aio_plugins``, ``aio`` (the
+other); for cameras ``pacing`` (how
 much is sent, and when), ``ledger`` (what came of it), ``capture`` (pictures), ``camera`` (the loop).
 """
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from facesvc.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS
 from facesvc.client.errors import KeptError, translated
-from facesvc.v1 import admin_pb2_grpc, enrollment_pb2_grpc, presence_pb2_grpc, recognition_pb2_grpc
+from facesvc.v1 import admin_pb2_grpc, enrollment_pb2_grpc, plugins_pb2_grpc, presence_pb2_grpc, recognition_pb2_grpc
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -32,6 +32,7 @@ class AsyncCalls:
         self._enrollment = enrollment_pb2_grpc.EnrollmentServiceStub(self._channel)
         self._presence = presence_pb2_grpc.PresenceServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        self._plugins = plugins_pb2_grpc.PluginServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     async def close(self) -> None:

@@ -5,6 +5,8 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 30.0
 # And at least what goes through the whole gallery.
 LONG_TIMEOUT_S = 3600.0
+# And at least what a plugin is asked for.
+PLUGIN_TIMEOUT_S = 65.0
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),

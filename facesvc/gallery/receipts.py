@@ -93,6 +93,7 @@ class Receipts:
                 "erase_time": receipt.erase_time.isoformat(),
                 "event_count": receipt.event_count,
                 "crop_count": receipt.crop_count,
+                "plugin_note_count": receipt.plugin_note_count,
                 **{name: list(getattr(receipt, name)) for name in _LISTS},
             }
         )
@@ -110,6 +111,7 @@ class Receipts:
                 erase_time=from_microseconds(erase_time),
                 event_count=known["event_count"],
                 crop_count=known["crop_count"],
+                plugin_note_count=known.get("plugin_note_count", 0),  # no receipt had it before there were plugins
                 document=document,
                 signature=signature,
                 public_key=self._signer().public_key,

@@ -298,6 +298,7 @@ class ErasureReceipt:
     erase_time: datetime
     event_count: int = 0
     crop_count: int = 0
+    plugin_note_count: int = 0
     backup_names: tuple[str, ...] = ()
     unreached_backups: tuple[str, ...] = ()
     box_ids: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ isort:skip_file
 The box itself."""
 
 from collections import abc as _abc
+from facesvc.v1 import plugins_pb2 as _plugins_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -582,6 +583,7 @@ class GetStatisticsResponse(_message.Message):
     RESULTS_DROPPED_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    PLUGINS_FIELD_NUMBER: _builtins.int
     frames_received: _builtins.int
     """Frames that arrived."""
     frames_processed: _builtins.int
@@ -602,6 +604,10 @@ class GetStatisticsResponse(_message.Message):
     def load(self) -> Global___LoadStatistics:
         """How hard the box works."""
 
+    @_builtins.property
+    def plugins(self) -> _containers.RepeatedCompositeFieldContainer[_plugins_pb2.PluginStatus]:
+        """The plugins at work, by name."""
+
     def __init__(
         self,
         *,
@@ -613,10 +619,11 @@ class GetStatisticsResponse(_message.Message):
         results_dropped: _builtins.int = ...,
         streams: _abc.Iterable[Global___StreamStatistics] | None = ...,
         load: Global___LoadStatistics | None = ...,
+        plugins: _abc.Iterable[_plugins_pb2.PluginStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces_embedded", b"faces_embedded", "frames_dropped", b"frames_dropped", "frames_predicted", b"frames_predicted", "frames_processed", b"frames_processed", "frames_received", b"frames_received", "load", b"load", "results_dropped", b"results_dropped", "streams", b"streams"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faces_embedded", b"faces_embedded", "frames_dropped", b"frames_dropped", "frames_predicted", b"frames_predicted", "frames_processed", b"frames_processed", "frames_received", b"frames_received", "load", b"load", "plugins", b"plugins", "results_dropped", b"results_dropped", "streams", b"streams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -597,6 +597,7 @@ class ErasureReceipt(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    PLUGIN_NOTE_COUNT_FIELD_NUMBER: _builtins.int
     receipt_id: _builtins.str
     """Unique; a ULID."""
     collection_id: _builtins.str
@@ -613,6 +614,8 @@ class ErasureReceipt(_message.Message):
     """Ed25519 (RFC 8032) signature of document in UTF-8."""
     public_key: _builtins.bytes
     """The public key it verifies under, 32 bytes; it stays the same for the life of the gallery."""
+    plugin_note_count: _builtins.int
+    """What plugins kept of the person or had found out about them: so many notes and facts, which were removed."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The samples that are gone."""
@@ -649,10 +652,11 @@ class ErasureReceipt(_message.Message):
         document: _builtins.str = ...,
         signature: _builtins.bytes = ...,
         public_key: _builtins.bytes = ...,
+        plugin_note_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_names", b"backup_names", "box_ids", b"box_ids", "collection_id", b"collection_id", "crop_count", b"crop_count", "document", b"document", "erase_time", b"erase_time", "event_count", b"event_count", "public_key", b"public_key", "receipt_id", b"receipt_id", "sample_ids", b"sample_ids", "signature", b"signature", "subject_id", b"subject_id", "unreached_backups", b"unreached_backups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_names", b"backup_names", "box_ids", b"box_ids", "collection_id", b"collection_id", "crop_count", b"crop_count", "document", b"document", "erase_time", b"erase_time", "event_count", b"event_count", "plugin_note_count", b"plugin_note_count", "public_key", b"public_key", "receipt_id", b"receipt_id", "sample_ids", b"sample_ids", "signature", b"signature", "subject_id", b"subject_id", "unreached_backups", b"unreached_backups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

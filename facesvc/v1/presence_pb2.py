@@ -24,62 +24,71 @@ _sym_db = _symbol_database.Default()
 
 from facesvc.v1 import common_pb2 as facesvc_dot_v1_dot_common__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61\x63\x65svc/v1/presence.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04seen\x18\x03 \x01(\x0b\x32\x15.facesvc.v1.SeenEventH\x00\x12+\n\x07\x61rrived\x18\x04 \x01(\x0b\x32\x18.facesvc.v1.ArrivedEventH\x00\x12%\n\x04left\x18\x05 \x01(\x0b\x32\x15.facesvc.v1.LeftEventH\x00\x12\x38\n\x0eunknown_person\x18\x06 \x01(\x0b\x32\x1e.facesvc.v1.UnknownPersonEventH\x00\x12\x36\n\rspoof_attempt\x18\x07 \x01(\x0b\x32\x1d.facesvc.v1.SpoofAttemptEventH\x00\x42\t\n\x07payload\"\x96\x02\n\x0c\x41rrivedEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12?\n\x0c\x65xternal_ids\x18\x06 \x03(\x0b\x32).facesvc.v1.ArrivedEvent.ExternalIdsEntry\x12/\n\x0b\x61rrive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x02\n\tLeftEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12<\n\x0c\x65xternal_ids\x18\x06 \x03(\x0b\x32&.facesvc.v1.LeftEvent.ExternalIdsEntry\x12/\n\x0b\x61rrive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nleave_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x01\n\x12UnknownPersonEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x14.facesvc.v1.Decision\"\x85\x01\n\x11SpoofAttemptEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x14.facesvc.v1.Decision\"}\n\tSeenEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.facesvc.v1.Decision\x12\x10\n\x08track_id\x18\x05 \x01(\t\"O\n\x12WatchEventsRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\"M\n\x13WatchEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"a\n\x13ListPresenceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xec\x02\n\x08Presence\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12/\n\x0b\x61rrive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.facesvc.v1.PresenceState\x12\x11\n\tcamera_id\x18\x08 \x01(\t\x12;\n\x0c\x65xternal_ids\x18\t \x03(\x0b\x32%.facesvc.v1.Presence.ExternalIdsEntry\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x14ListPresenceResponse\x12\'\n\tpresences\x18\x01 \x03(\x0b\x32\x14.facesvc.v1.Presence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd1\x01\n\x11ListEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x15\n\rcollection_id\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\x12\x12\n\nsubject_id\x18\x07 \x01(\t\"P\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.facesvc.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe8\x01\n\x15ListAttendanceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x12\n\nsubject_id\x18\x07 \x01(\t\x12\x0c\n\x04zone\x18\x08 \x01(\t\"\xee\x01\n\nAttendance\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x31\n\rfirst_in_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_out_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61te\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x33\n\x10present_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stays\x18\x07 \x01(\x05\"^\n\x16ListAttendanceResponse\x12+\n\x0b\x61ttendances\x18\x01 \x03(\x0b\x32\x16.facesvc.v1.Attendance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x80\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESENCE_STATE_SEEN\x10\x01\x12\x1a\n\x16PRESENCE_STATE_PRESENT\x10\x02\x12\x1a\n\x16PRESENCE_STATE_LEAVING\x10\x03\x32\xdc\x02\n\x0fPresenceService\x12Q\n\x0cListPresence\x12\x1f.facesvc.v1.ListPresenceRequest\x1a .facesvc.v1.ListPresenceResponse\x12P\n\x0bWatchEvents\x12\x1e.facesvc.v1.WatchEventsRequest\x1a\x1f.facesvc.v1.WatchEventsResponse0\x01\x12K\n\nListEvents\x12\x1d.facesvc.v1.ListEventsRequest\x1a\x1e.facesvc.v1.ListEventsResponse\x12W\n\x0eListAttendance\x12!.facesvc.v1.ListAttendanceRequest\x1a\".facesvc.v1.ListAttendanceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61\x63\x65svc/v1/presence.proto\x12\nfacesvc.v1\x1a\x17\x66\x61\x63\x65svc/v1/common.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04seen\x18\x03 \x01(\x0b\x32\x15.facesvc.v1.SeenEventH\x00\x12+\n\x07\x61rrived\x18\x04 \x01(\x0b\x32\x18.facesvc.v1.ArrivedEventH\x00\x12%\n\x04left\x18\x05 \x01(\x0b\x32\x15.facesvc.v1.LeftEventH\x00\x12\x38\n\x0eunknown_person\x18\x06 \x01(\x0b\x32\x1e.facesvc.v1.UnknownPersonEventH\x00\x12\x36\n\rspoof_attempt\x18\x07 \x01(\x0b\x32\x1d.facesvc.v1.SpoofAttemptEventH\x00\x12-\n\x08\x65nriched\x18\x08 \x01(\x0b\x32\x19.facesvc.v1.EnrichedEventH\x00\x42\t\n\x07payload\"\xb2\x01\n\x05\x46\x61\x63ts\x12\x0e\n\x06plugin\x18\x01 \x01(\t\x12\'\n\x06values\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12.\n\nfetch_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe8\x01\n\rEnrichedEvent\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12@\n\x0c\x65xternal_ids\x18\x04 \x03(\x0b\x32*.facesvc.v1.EnrichedEvent.ExternalIdsEntry\x12 \n\x05\x66\x61\x63ts\x18\x05 \x01(\x0b\x32\x11.facesvc.v1.Facts\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x96\x02\n\x0c\x41rrivedEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12?\n\x0c\x65xternal_ids\x18\x06 \x03(\x0b\x32).facesvc.v1.ArrivedEvent.ExternalIdsEntry\x12/\n\x0b\x61rrive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x02\n\tLeftEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x12\n\nsubject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12<\n\x0c\x65xternal_ids\x18\x06 \x03(\x0b\x32&.facesvc.v1.LeftEvent.ExternalIdsEntry\x12/\n\x0b\x61rrive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nleave_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x86\x01\n\x12UnknownPersonEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x14.facesvc.v1.Decision\"\x85\x01\n\x11SpoofAttemptEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12\x10\n\x08track_id\x18\x04 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x05 \x01(\x0b\x32\x14.facesvc.v1.Decision\"}\n\tSeenEvent\x12\x11\n\tcamera_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x15\n\rcollection_id\x18\x03 \x01(\t\x12&\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32\x14.facesvc.v1.Decision\x12\x10\n\x08track_id\x18\x05 \x01(\t\"O\n\x12WatchEventsRequest\x12\x14\n\x0cresume_token\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\t\x12\x0c\n\x04zone\x18\x03 \x01(\t\"M\n\x13WatchEventsResponse\x12 \n\x05\x65vent\x18\x01 \x01(\x0b\x32\x11.facesvc.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"a\n\x13ListPresenceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8e\x03\n\x08Presence\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12/\n\x0b\x61rrive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.facesvc.v1.PresenceState\x12\x11\n\tcamera_id\x18\x08 \x01(\t\x12;\n\x0c\x65xternal_ids\x18\t \x03(\x0b\x32%.facesvc.v1.Presence.ExternalIdsEntry\x12 \n\x05\x66\x61\x63ts\x18\n \x03(\x0b\x32\x11.facesvc.v1.Facts\x1a\x32\n\x10\x45xternalIdsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x14ListPresenceResponse\x12\'\n\tpresences\x18\x01 \x03(\x0b\x32\x14.facesvc.v1.Presence\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd1\x01\n\x11ListEventsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x15\n\rcollection_id\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\x12\x12\n\nsubject_id\x18\x07 \x01(\t\"P\n\x12ListEventsResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.facesvc.v1.Event\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe8\x01\n\x15ListAttendanceRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x12\n\nsubject_id\x18\x07 \x01(\t\x12\x0c\n\x04zone\x18\x08 \x01(\t\"\xee\x01\n\nAttendance\x12\x12\n\nsubject_id\x18\x01 \x01(\t\x12\x31\n\rfirst_in_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_out_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61te\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x33\n\x10present_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stays\x18\x07 \x01(\x05\"^\n\x16ListAttendanceResponse\x12+\n\x0b\x61ttendances\x18\x01 \x03(\x0b\x32\x16.facesvc.v1.Attendance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x80\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRESENCE_STATE_SEEN\x10\x01\x12\x1a\n\x16PRESENCE_STATE_PRESENT\x10\x02\x12\x1a\n\x16PRESENCE_STATE_LEAVING\x10\x03\x32\xdc\x02\n\x0fPresenceService\x12Q\n\x0cListPresence\x12\x1f.facesvc.v1.ListPresenceRequest\x1a .facesvc.v1.ListPresenceResponse\x12P\n\x0bWatchEvents\x12\x1e.facesvc.v1.WatchEventsRequest\x1a\x1f.facesvc.v1.WatchEventsResponse0\x01\x12K\n\nListEvents\x12\x1d.facesvc.v1.ListEventsRequest\x1a\x1e.facesvc.v1.ListEventsResponse\x12W\n\x0eListAttendance\x12!.facesvc.v1.ListAttendanceRequest\x1a\".facesvc.v1.ListAttendanceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'facesvc.v1.presence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ENRICHEDEVENT_EXTERNALIDSENTRY']._loaded_options = None
+  _globals['_ENRICHEDEVENT_EXTERNALIDSENTRY']._serialized_options = b'8\001'
   _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._loaded_options = None
   _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_options = b'8\001'
   _globals['_LEFTEVENT_EXTERNALIDSENTRY']._loaded_options = None
   _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_options = b'8\001'
   _globals['_PRESENCE_EXTERNALIDSENTRY']._loaded_options = None
   _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_options = b'8\001'
-  _globals['_PRESENCESTATE']._serialized_start=3042
-  _globals['_PRESENCESTATE']._serialized_end=3170
-  _globals['_EVENT']._serialized_start=132
-  _globals['_EVENT']._serialized_end=453
-  _globals['_ARRIVEDEVENT']._serialized_start=456
-  _globals['_ARRIVEDEVENT']._serialized_end=734
-  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_start=684
-  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_end=734
-  _globals['_LEFTEVENT']._serialized_start=737
-  _globals['_LEFTEVENT']._serialized_end=1057
-  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_start=684
-  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_end=734
-  _globals['_UNKNOWNPERSONEVENT']._serialized_start=1060
-  _globals['_UNKNOWNPERSONEVENT']._serialized_end=1194
-  _globals['_SPOOFATTEMPTEVENT']._serialized_start=1197
-  _globals['_SPOOFATTEMPTEVENT']._serialized_end=1330
-  _globals['_SEENEVENT']._serialized_start=1332
-  _globals['_SEENEVENT']._serialized_end=1457
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=1459
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=1538
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1540
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1617
-  _globals['_LISTPRESENCEREQUEST']._serialized_start=1619
-  _globals['_LISTPRESENCEREQUEST']._serialized_end=1716
-  _globals['_PRESENCE']._serialized_start=1719
-  _globals['_PRESENCE']._serialized_end=2083
-  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_start=684
-  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_end=734
-  _globals['_LISTPRESENCERESPONSE']._serialized_start=2085
-  _globals['_LISTPRESENCERESPONSE']._serialized_end=2173
-  _globals['_LISTEVENTSREQUEST']._serialized_start=2176
-  _globals['_LISTEVENTSREQUEST']._serialized_end=2385
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=2387
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=2467
-  _globals['_LISTATTENDANCEREQUEST']._serialized_start=2470
-  _globals['_LISTATTENDANCEREQUEST']._serialized_end=2702
-  _globals['_ATTENDANCE']._serialized_start=2705
-  _globals['_ATTENDANCE']._serialized_end=2943
-  _globals['_LISTATTENDANCERESPONSE']._serialized_start=2945
-  _globals['_LISTATTENDANCERESPONSE']._serialized_end=3039
-  _globals['_PRESENCESERVICE']._serialized_start=3173
-  _globals['_PRESENCESERVICE']._serialized_end=3521
+  _globals['_PRESENCESTATE']._serialized_start=3569
+  _globals['_PRESENCESTATE']._serialized_end=3697
+  _globals['_EVENT']._serialized_start=162
+  _globals['_EVENT']._serialized_end=530
+  _globals['_FACTS']._serialized_start=533
+  _globals['_FACTS']._serialized_end=711
+  _globals['_ENRICHEDEVENT']._serialized_start=714
+  _globals['_ENRICHEDEVENT']._serialized_end=946
+  _globals['_ENRICHEDEVENT_EXTERNALIDSENTRY']._serialized_start=896
+  _globals['_ENRICHEDEVENT_EXTERNALIDSENTRY']._serialized_end=946
+  _globals['_ARRIVEDEVENT']._serialized_start=949
+  _globals['_ARRIVEDEVENT']._serialized_end=1227
+  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_start=896
+  _globals['_ARRIVEDEVENT_EXTERNALIDSENTRY']._serialized_end=946
+  _globals['_LEFTEVENT']._serialized_start=1230
+  _globals['_LEFTEVENT']._serialized_end=1550
+  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_start=896
+  _globals['_LEFTEVENT_EXTERNALIDSENTRY']._serialized_end=946
+  _globals['_UNKNOWNPERSONEVENT']._serialized_start=1553
+  _globals['_UNKNOWNPERSONEVENT']._serialized_end=1687
+  _globals['_SPOOFATTEMPTEVENT']._serialized_start=1690
+  _globals['_SPOOFATTEMPTEVENT']._serialized_end=1823
+  _globals['_SEENEVENT']._serialized_start=1825
+  _globals['_SEENEVENT']._serialized_end=1950
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1952
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=2031
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2033
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2110
+  _globals['_LISTPRESENCEREQUEST']._serialized_start=2112
+  _globals['_LISTPRESENCEREQUEST']._serialized_end=2209
+  _globals['_PRESENCE']._serialized_start=2212
+  _globals['_PRESENCE']._serialized_end=2610
+  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_start=896
+  _globals['_PRESENCE_EXTERNALIDSENTRY']._serialized_end=946
+  _globals['_LISTPRESENCERESPONSE']._serialized_start=2612
+  _globals['_LISTPRESENCERESPONSE']._serialized_end=2700
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2703
+  _globals['_LISTEVENTSREQUEST']._serialized_end=2912
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=2914
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2994
+  _globals['_LISTATTENDANCEREQUEST']._serialized_start=2997
+  _globals['_LISTATTENDANCEREQUEST']._serialized_end=3229
+  _globals['_ATTENDANCE']._serialized_start=3232
+  _globals['_ATTENDANCE']._serialized_end=3470
+  _globals['_LISTATTENDANCERESPONSE']._serialized_start=3472
+  _globals['_LISTATTENDANCERESPONSE']._serialized_end=3566
+  _globals['_PRESENCESERVICE']._serialized_start=3700
+  _globals['_PRESENCESERVICE']._serialized_end=4048
 # @@protoc_insertion_point(module_scope)

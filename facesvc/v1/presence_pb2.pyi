@@ -8,6 +8,7 @@ from facesvc.v1 import common_pb2 as _common_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -63,6 +64,7 @@ class Event(_message.Message):
     LEFT_FIELD_NUMBER: _builtins.int
     UNKNOWN_PERSON_FIELD_NUMBER: _builtins.int
     SPOOF_ATTEMPT_FIELD_NUMBER: _builtins.int
+    ENRICHED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Unique; a ULID."""
     @_builtins.property
@@ -89,6 +91,10 @@ class Event(_message.Message):
     def spoof_attempt(self) -> Global___SpoofAttemptEvent:
         """A face is before a camera that is not a living one."""
 
+    @_builtins.property
+    def enriched(self) -> Global___EnrichedEvent:
+        """A plugin found out something about somebody."""
+
     def __init__(
         self,
         *,
@@ -99,16 +105,123 @@ class Event(_message.Message):
         left: Global___LeftEvent | None = ...,
         unknown_person: Global___UnknownPersonEvent | None = ...,
         spoof_attempt: Global___SpoofAttemptEvent | None = ...,
+        enriched: Global___EnrichedEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "event_time", b"event_time", "left", b"left", "payload", b"payload", "seen", b"seen", "spoof_attempt", b"spoof_attempt", "unknown_person", b"unknown_person"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "enriched", b"enriched", "event_time", b"event_time", "left", b"left", "payload", b"payload", "seen", b"seen", "spoof_attempt", b"spoof_attempt", "unknown_person", b"unknown_person"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "event_id", b"event_id", "event_time", b"event_time", "left", b"left", "payload", b"payload", "seen", b"seen", "spoof_attempt", b"spoof_attempt", "unknown_person", b"unknown_person"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "enriched", b"enriched", "event_id", b"event_id", "event_time", b"event_time", "left", b"left", "payload", b"payload", "seen", b"seen", "spoof_attempt", b"spoof_attempt", "unknown_person", b"unknown_person"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["seen", "arrived", "left", "unknown_person", "spoof_attempt"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["seen", "arrived", "left", "unknown_person", "spoof_attempt", "enriched"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class Facts(_message.Message):
+    """What a plugin found out about a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    FETCH_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    plugin: _builtins.str
+    """The plugin."""
+    summary: _builtins.str
+    """For people, in a line, such as "Available · in 'Design review' until 15:00"."""
+    @_builtins.property
+    def values(self) -> _struct_pb2.Struct:
+        """For programs, as the plugin's README has it."""
+
+    @_builtins.property
+    def fetch_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was so."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it may be shown."""
+
+    def __init__(
+        self,
+        *,
+        plugin: _builtins.str = ...,
+        values: _struct_pb2.Struct | None = ...,
+        summary: _builtins.str = ...,
+        fetch_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fetch_time", b"fetch_time", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fetch_time", b"fetch_time", "plugin", b"plugin", "summary", b"summary", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Facts: _TypeAlias = Facts  # noqa: Y015
+
+@_typing.final
+class EnrichedEvent(_message.Message):
+    """A plugin found out something about a person that was not so before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ExternalIdsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """The gallery."""
+    subject_id: _builtins.str
+    """The person."""
+    display_name: _builtins.str
+    """Name for people to read, as it was then."""
+    @_builtins.property
+    def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Ids of the person in other systems, as they were then."""
+
+    @_builtins.property
+    def facts(self) -> Global___Facts:
+        """What it found out."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        external_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        facts: Global___Facts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "display_name", b"display_name", "external_ids", b"external_ids", "facts", b"facts", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnrichedEvent: _TypeAlias = EnrichedEvent  # noqa: Y015
 
 @_typing.final
 class ArrivedEvent(_message.Message):
@@ -507,6 +620,7 @@ class Presence(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CAMERA_ID_FIELD_NUMBER: _builtins.int
     EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """The gallery."""
     subject_id: _builtins.str
@@ -531,6 +645,10 @@ class Presence(_message.Message):
     def external_ids(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Ids of the person in other systems."""
 
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Facts]:
+        """What plugins found out about them and may still be shown, by plugin."""
+
     def __init__(
         self,
         *,
@@ -543,10 +661,11 @@ class Presence(_message.Message):
         state: Global___PresenceState.ValueType = ...,
         camera_id: _builtins.str = ...,
         external_ids: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        facts: _abc.Iterable[Global___Facts] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "last_seen_time", b"last_seen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "camera_id", b"camera_id", "collection_id", b"collection_id", "display_name", b"display_name", "external_ids", b"external_ids", "last_seen_time", b"last_seen_time", "state", b"state", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrive_time", b"arrive_time", "camera_id", b"camera_id", "collection_id", b"collection_id", "display_name", b"display_name", "external_ids", b"external_ids", "facts", b"facts", "last_seen_time", b"last_seen_time", "state", b"state", "subject_id", b"subject_id", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

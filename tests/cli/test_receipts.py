@@ -46,7 +46,7 @@ def test_a_receipt_is_written_for_its_owner_and_verifies(facesvc: Facesvc, recei
     first, second, third, last = result.out.splitlines()
     assert first.startswith("the receipt is as it was signed under the key ")
     assert second.startswith("erased jane and 0 samples at ")
-    assert third == "with them 0 kept pictures and 0 events"
+    assert third == "with them 0 kept pictures, 0 events and 0 notes of plugins"
     assert last == f"receipt {json.loads(receipt.read_text())['receipt_id']}"
 
 

@@ -401,7 +401,7 @@ def test_what_is_about_nobody_is_sealed_with_the_key_of_nobody() -> None:
             return plaintext
 
     for event in (unknown(), seen()):
-        rows.event_to_row(event, 1, Asked())
+        rows.event_to_row(event, 1, "", Asked())
     assert asked == [("", ""), ("c", "jane")]
 
 
@@ -417,7 +417,7 @@ def test_what_is_about_nobody_is_sealed_with_the_key_of_nobody() -> None:
     ],
 )
 def test_what_was_sealed_is_checked_as_if_a_stranger_had_written_it(old: bytes, new: bytes) -> None:
-    row = rows.event_to_row(seen(), 1, Open())
+    row = rows.event_to_row(seen(), 1, "", Open())
     payload = row["payload"]
     assert isinstance(payload, bytes)
     read_back = (1, 0, row["event_id"], "seen", "c", "jane", payload.replace(old, new) if old else b"{")

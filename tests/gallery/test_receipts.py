@@ -44,6 +44,7 @@ def test_it_lists_what_was_erased_and_no_name(store: Store, erased: ErasureRecei
         "erase_time": "2026-03-02T08:30:15.123457+00:00",
         "event_count": 7,
         "crop_count": 1,
+        "plugin_note_count": 0,
         "sample_ids": list(erased.sample_ids),
         "backup_names": [],
         "unreached_backups": [],
