@@ -5,15 +5,19 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # buf only lints the proto files; it is an npm package and is skipped where npm is not installed.
 BUF    := @bufbuild/buf@1.60.0
+# A mock identity provider, an OpenAPI mock, and a gRPC client in JavaScript: independent of us. Tests skip without them.
+COUNTERPARTS := oauth2-mock-server@8 @stoplight/prism-cli@5.14.2 @grpc/grpc-js@1 @grpc/proto-loader@0.8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check proto buf lock clean
+.PHONY: help demo plugins test test-all check proto buf counterparts lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
 
 demo: $(VENV)/.run ## enrol seven people, stream a moving camera, print who was recognised
 	@$(BIN)/facesvc demo
+
+plugins: $(VENV)/.plugins ## install the plugins too
 
 test: $(VENV)/.dev ## the tests that fit into four minutes on two cores
 	@$(BIN)/python -m pytest -m "not slow"
@@ -36,11 +40,20 @@ buf:
 	  $(VENV)/buf/node_modules/.bin/buf lint proto; \
 	else echo "buf lint skipped: npm is not installed"; fi
 
-lock: ## renew both lock files (needs uv); they name no index
+counterparts: ## fetch what some tests of plugins talk to, where npm is there
+	@if command -v npm >/dev/null; then \
+	  test -d $(VENV)/npm/node_modules || npm install --silent --no-save --prefix $(VENV)/npm $(COUNTERPARTS); \
+	else echo "no counterparts: npm is not installed"; fi
+
+lock: ## renew the lock files (needs uv); they name no index
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  --extra plot --extra postgres --group headless pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --extra plot --extra postgres --group headless --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	  --extra plot --extra postgres --group headless --group plugins pyproject.toml -c requirements.lock \
+	  -o requirements-plugins.lock
+	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --extra plot --extra postgres --group headless --group plugins --group dev pyproject.toml \
+	  -c requirements-plugins.lock -o requirements-dev.lock
 
 # The stamps say which lock a virtual environment was made from.
 $(VENV)/bin/python:
@@ -53,7 +66,12 @@ $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+$(VENV)/.plugins: requirements-plugins.lock $(wildcard plugins/*/pyproject.toml) $(VENV)/.run
+	@$(PIP) install --require-hashes --no-deps -r requirements-plugins.lock
+	@$(PIP) install --no-deps $(addprefix --editable ,$(dir $(wildcard plugins/*/pyproject.toml)))
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.plugins
 	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 

@@ -50,7 +50,8 @@ NOBODY: About = ("", "")
 class PluginSettings(BaseModel):
     """Base of every plugin's settings. Durations in seconds, secrets as ``secrets.Secret``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is wrong with a value is said without the value: it may be a secret in the wrong place.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 S_contra = TypeVar("S_contra", bound=PluginSettings, contravariant=True)

@@ -37,8 +37,7 @@ class Trial:
             ("test event", self._event),
         ):
             try:
-                async with asyncio.timeout(self.gate.settings.timeout_s):
-                    detail = await attempt()
+                detail = await attempt()
             except TimeoutError:
                 yield Step(name=name, ok=False, detail=f"nothing came within {self.gate.settings.timeout_s:g} s")
                 return
@@ -56,7 +55,8 @@ class Trial:
         )
 
     async def _name(self) -> str:
-        self._addresses = await self.gate.addresses()
+        async with self._in_time():
+            self._addresses = await self.gate.addresses()
         return f"{self.gate.settings.host} is {', '.join(map(str, self._addresses))}"
 
     async def _connection(self) -> str:
@@ -64,7 +64,8 @@ class Trial:
         failure: OSError | None = None
         for address in map(str, self._addresses):
             try:
-                _, writer = await asyncio.open_connection(address, port)
+                async with self._in_time():
+                    _, writer = await asyncio.open_connection(address, port)
             except OSError as error:
                 failure = error
                 continue
@@ -76,9 +77,11 @@ class Trial:
 
     async def _tls(self) -> str:
         settings = self.gate.settings
-        _, writer = await asyncio.open_connection(
-            self._address, settings.port, ssl=tls_context(settings), server_hostname=settings.host
-        )
+        context = tls_context(settings)
+        async with self._in_time():
+            _, writer = await asyncio.open_connection(
+                self._address, settings.port, ssl=context, server_hostname=settings.host
+            )
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
         certificate = tls.getpeercert() or {}
         version = tls.version()
@@ -98,3 +101,6 @@ class Trial:
             await sender.close()
         judge(answer, settings.host, now)
         return f"{settings.host} took a {settings.type_prefix}.test and answered {answer.status}"
+
+    def _in_time(self) -> asyncio.Timeout:
+        return asyncio.timeout(self.gate.settings.timeout_s)

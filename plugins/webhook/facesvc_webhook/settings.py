@@ -65,8 +65,8 @@ class WebhookSettings(PluginSettings):
     type_prefix: str = Field(default="com.facesvc", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=100)
     """What their ``type`` starts with."""
 
-    timeout_s: float = Field(default=10.0, ge=0.1, le=60.0)
-    """How long the receiver has to answer."""
+    timeout_s: float = Field(default=8.0, ge=0.1, le=60.0)
+    """How long the receiver has to answer; less than the server gives the plugin, so that it can say who was slow."""
 
     max_body_bytes: int = Field(default=512 << 10, ge=4 << 10, le=8 << 20)
     """The largest event that is posted."""

@@ -5,14 +5,13 @@ import json
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trustme
+from facesvc_webhook import sender
 from facesvc_webhook.plugin import Webhook
-from facesvc_webhook.sender import MAX_ANSWER_BYTES
 from facesvc_webhook.signature import SignatureError, verify
-from webhook_making import HOST, Make, resolving, settings
+from webhook_harness import Harness
+from webhook_making import HOST, Make, settings
 from webhook_receiver import Receiver, answer, receiving
 
 from facesvc.delivery import kit
@@ -164,8 +163,17 @@ async def test_an_answer_that_is_none_is_a_failure_that_may_pass(
         await post(await webhook(timeout_s=0.5))
 
 
-async def test_a_long_answer_is_not_read_to_its_end(webhook: Make, receiver: Receiver) -> None:
-    receiver.usual = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n" + b"x" * (2 * MAX_ANSWER_BYTES)
+async def test_an_answer_that_only_trickles_is_not_waited_for(webhook: Make, receiver: Receiver) -> None:
+    receiver.usual, receiver.trickles = b"HTTP/1.1 200 OK\r\nX: ", True
+    with pytest.raises(TryLaterError, match=r"did not answer within 0\.2 s"):
+        await post(await webhook(timeout_s=0.2))
+
+
+async def test_a_long_answer_is_not_read_to_its_end(
+    webhook: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_DRAIN_S", None)
+    receiver.usual = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n" + b"x" * (2 * sender.MAX_ANSWER_BYTES)
     await post(await webhook())
     await receiver.hung_up.wait()
 
@@ -202,72 +210,21 @@ async def test_a_post_can_be_cancelled(webhook: Make, receiver: Receiver) -> Non
     assert len(receiver.taken) == 1
 
 
-async def test_a_proxy_of_the_environment_is_not_used(
-    webhook: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    await post(await webhook())
-    assert receiver.taken
-
-
-async def test_a_name_that_leads_inside_is_not_connected_to(box: MemoryBox, tls_receiver: Receiver) -> None:
-    given = settings(tls_receiver.port, scheme="https", allow_private=False)
-    plugin = Webhook(given, box, resolve=resolving(["127.0.0.1", "::ffff:127.0.0.1"]))
+async def test_the_harness_of_the_contract_kit_breaks_and_mends(box: MemoryBox) -> None:
+    harness = Harness()
+    await harness.begin()
+    plugin = harness.manifest.make(harness.manifest.settings.model_validate(harness.settings), box)
     await plugin.start()
-    with pytest.raises(TryLaterError, match=rf"{HOST} is not connected to: 127\.0\.0\.1 is this box itself"):
-        await post(plugin)
+    await harness.break_down()
+    event = harness.event(ANA, kit.NOW)
+    with pytest.raises(TryLaterError, match="503"):
+        await plugin.handle(kit.delivery(event))
+    assert await harness.effects(box) == []
+    await harness.mend()
+    await plugin.handle(kit.delivery(event, attempt=2))
+    assert await harness.effects(box) == [event.event_id]
     await plugin.stop()
-    assert tls_receiver.connections == 0
-
-
-async def test_it_connects_to_the_address_that_was_checked_and_no_other(webhook: Make, receiver: Receiver) -> None:
-    # Nothing but this resolver knows the name: had the name been resolved again, the second answer would have led away.
-    async with receiving(host="127.0.0.2", port=receiver.port) as elsewhere:
-        await post(await webhook(resolving(["127.0.0.1"], ["127.0.0.2"])))
-        assert (len(receiver.taken), elsewhere.connections) == (1, 0)
-
-
-async def test_the_next_address_is_tried_where_the_first_is_away(webhook: Make, receiver: Receiver) -> None:
-    await post(await webhook(resolving(["127.0.0.2", "127.0.0.1"])))
-    assert len(receiver.taken) == 1
-
-
-async def test_a_refused_event_is_not_posted_to_the_next_address(webhook: Make, receiver: Receiver) -> None:
-    receiver.usual = b""
-    plugin = await webhook(resolving(["127.0.0.1", "127.0.0.1", "::1"]), timeout_s=0.2)
-    with pytest.raises(TryLaterError):
-        await post(plugin)
-    assert len(receiver.requests) == 1
-
-
-async def tls_post(box: MemoryBox, port: int, **changes: Any) -> None:
-    plugin = Webhook(settings(port, scheme="https", **changes), box, resolve=resolving(["127.0.0.1"]))
-    await plugin.start()
-    try:
-        await post(plugin)
-    finally:
-        await plugin.stop()
-
-
-async def test_tls_is_for_the_name_not_the_address(box: MemoryBox, tls_receiver: Receiver, ca_file: Path) -> None:
-    await tls_post(box, tls_receiver.port, ca_file=ca_file)
-    assert tls_receiver.names == [HOST]
-    assert tls_receiver.taken[0].headers["host"] == f"{HOST}:{tls_receiver.port}"
-
-
-async def test_a_certificate_for_another_name_is_refused(box: MemoryBox, tls_receiver: Receiver, ca_file: Path) -> None:
-    with pytest.raises(TryLaterError, match=r"certificate is not valid for 'other\.example'"):
-        await tls_post(box, tls_receiver.port, ca_file=ca_file, url=f"https://other.example:{tls_receiver.port}/")
-    assert not tls_receiver.requests
-
-
-async def test_who_vouches_is_asked(box: MemoryBox, tls_receiver: Receiver, tmp_path: Path) -> None:
-    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
-    for changes in ({}, {"ca_file": tmp_path / "other.pem"}):
-        with pytest.raises(TryLaterError, match="its certificate is refused, unable to get local issuer"):
-            await tls_post(box, tls_receiver.port, **changes)
-    assert not tls_receiver.requests
+    await harness.end()
 
 
 async def test_logs_name_nobody_and_no_secret(
@@ -284,11 +241,3 @@ async def test_it_stops_where_it_never_started(box: MemoryBox) -> None:
     with pytest.raises(ConfigError):
         await plugin.start()
     await plugin.stop()
-
-
-async def test_the_real_resolver_is_asked(box: MemoryBox, receiver: Receiver) -> None:
-    plugin = Webhook(settings(receiver.port, url=f"http://localhost:{receiver.port}/"), box)
-    await plugin.start()
-    await post(plugin)
-    await plugin.stop()
-    assert receiver.taken

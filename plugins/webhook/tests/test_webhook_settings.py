@@ -1,5 +1,6 @@
 """The settings, and how they are refused."""
 
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from facesvc.errors import ConfigError
 from facesvc.events.plugin import GROUP
 
+README = Path(__file__).parent.parent / "README.md"
 LEAST = {"url": "https://rooms.example/facesvc", "secret": "env:WEBHOOK_SECRET"}
 
 
@@ -23,6 +25,22 @@ def made(**changes: Any) -> WebhookSettings:
 def test_the_server_finds_it() -> None:
     (entry,) = entry_points(group=GROUP, name="webhook")
     assert entry.load() is PLUGIN
+
+
+def test_the_readme_has_every_setting_and_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `?(.+?)`? \|", README.read_text(), re.MULTILINE))
+    defaults = {
+        "url": "\N{EN DASH}",
+        "secret": "\N{EN DASH}",
+        "kinds": "all",
+        "previous_secret": "empty",
+        "ca_file": "empty",
+    }
+    for name, field in WebhookSettings.model_fields.items():
+        defaults.setdefault(
+            name, f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
+        )
+    assert rows == defaults
 
 
 def test_what_has_to_be_set_is_little_and_the_rest_is_careful() -> None:

@@ -40,6 +40,8 @@ class Receiver:
     port: int = 0
     usual: bytes | None = TAKEN
     answers: deque[bytes | None] = field(default_factory=deque)
+    trickles: bool = False
+    """Whether more and more of the answer comes, a byte at a time."""
     requests: list[Request] = field(default_factory=list)
     taken: list[Request] = field(default_factory=list)
     """Those that were answered with 2xx."""
@@ -48,10 +50,12 @@ class Receiver:
     """What TLS was asked for (SNI)."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    _open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connections += 1
+        self._open[writer] = asyncio.current_task()
         try:
             while True:
                 request = await _read(reader)
@@ -65,11 +69,23 @@ class Receiver:
                     self.taken.append(request)
                 writer.write(reply)
                 await writer.drain()
+                while self.trickles:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             self.hung_up.set()
             writer.close()
+            del self._open[writer]
+
+    async def hang_up(self) -> None:
+        """End all connections."""
+        tasks = [task for task in self._open.values() if task is not None]
+        for writer in list(self._open):
+            writer.transport.abort()
+        await asyncio.gather(*tasks)
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
@@ -93,3 +109,4 @@ async def receiving(
         yield receiver
     finally:
         server.close()
+        await receiver.hang_up()
