@@ -2,28 +2,35 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.json_format import Parse
+from google.protobuf.json_format import Parse, ParseError
 
 from facesvc.api import audit, convert, paging
 from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.delivery.outbox import Entry, State
 from facesvc.delivery.runner import Condition, Runner
-from facesvc.errors import InputError
-from facesvc.events.plugin import Role
+from facesvc.errors import ExhaustedError, FacesvcError, InputError, PreconditionError, UnavailableError
+from facesvc.events.plugin import Role, TryLaterError, UndeliverableError
 from facesvc.gallery.records import check_text
 from facesvc.v1 import plugins_pb2, plugins_pb2_grpc
+
+R = TypeVar("R")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _MAX_REPLAYED = 1000
 _MAX_ARGUMENTS = 50
 _MAX_ARGUMENT = 10_000
 _MAX_NAME = 100
+_MAX_CALLS = 16
 
 _CONDITIONS = {
     condition: plugins_pb2.PluginCondition.Value(f"PLUGIN_CONDITION_{condition.name}") for condition in Condition
@@ -41,6 +48,7 @@ class PluginServicer(plugins_pb2_grpc.PluginServiceServicer):
 
     def __init__(self, lobby: Lobby) -> None:
         self._lobby = lobby
+        self._calls = 0
 
     async def ListPlugins(  # noqa: N802 - gRPC's name
         self, request: plugins_pb2.ListPluginsRequest, context: Context
@@ -77,7 +85,7 @@ class PluginServicer(plugins_pb2_grpc.PluginServiceServicer):
             service,
             actor_of(context),
             lambda: service.plugins.replay(request.plugin, numbers, service.now()),
-            lambda count: [audit.Note("ReplayDeadLetters", detail=f"{count} events of plugin {request.plugin}")],
+            lambda count: [_replayed(request.plugin, count)] if count else [],
         )
         return plugins_pb2.ReplayDeadLettersResponse(replayed_count=count)
 
@@ -90,16 +98,75 @@ class PluginServicer(plugins_pb2_grpc.PluginServiceServicer):
             raise InputError(f"{len(arguments)} arguments are more than {_MAX_ARGUMENTS}", field="arguments")
         for name, value in arguments.items():
             check_text(name, "arguments", _MAX_NAME)
-            check_text(value, f"arguments[{name}]", _MAX_ARGUMENT)
-        result = await audit.noted(
-            service,
-            actor_of(context),
-            lambda: service.plugins.call(request.plugin, request.command, arguments),
-            lambda _: [audit.Note("CallPlugin", detail=f"{request.command} of plugin {request.plugin}")],
-        )
-        response = plugins_pb2.CallPluginResponse()
-        Parse(json.dumps(result), response.result)
-        return response
+            if len(value) > _MAX_ARGUMENT:
+                message = f"argument {name} has {len(value)} characters; {_MAX_ARGUMENT} is the most"
+                raise InputError(message, field=f"arguments[{name}]")
+        if self._calls >= _MAX_CALLS:
+            raise ExhaustedError(f"{self._calls} calls of plugins are under way: come again")
+        ask = partial(_ask, service, request.plugin, request.command, arguments, actor_of(context))
+        self._calls += 1
+        future = _apart(ask, f"call-{request.plugin}")
+        # The place belongs to the thread: a caller who leaves does not free it before the plugin has answered.
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: self._post(loop))
+        return await asyncio.wrap_future(future)
+
+    def _post(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(self._free)
+
+    def _free(self) -> None:
+        self._calls -= 1
+
+
+def _replayed(plugin: str, count: int) -> audit.Note:
+    return audit.Note("ReplayDeadLetters", detail=f"{count} events of plugin {plugin}")
+
+
+def _apart(work: Callable[[], R], name: str) -> Future[R]:
+    """The result of ``work`` in a thread that nobody waits for at the end of the server: a plugin may block it."""
+    future: Future[R] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
+
+
+def _ask(
+    service: Service, plugin: str, command: str, arguments: dict[str, str], actor: str
+) -> plugins_pb2.CallPluginResponse:
+    """What a plugin answers; written into the audit log too where nobody knows whether it did something. Blocks."""
+    note = partial(service.audit.note, "CallPlugin", "", "", actor=actor)
+    detail = f"{command} of plugin {plugin}"
+    try:
+        result = service.plugins.call(plugin, command, arguments)
+    except (InputError, PreconditionError):
+        raise
+    except Exception as error:
+        note(f"{detail}; it failed")
+        raise _told(error, plugin) from error
+    note(detail)
+    response = plugins_pb2.CallPluginResponse()
+    try:
+        Parse(json.dumps(result, allow_nan=False), response.result)
+    except (TypeError, ValueError, ParseError) as error:
+        raise RuntimeError(f"plugin {plugin} answers {command} with something that is no JSON") from error
+    return response
+
+
+def _told(error: Exception, plugin: str) -> Exception:
+    """An error of a plugin as one of ours: what the plugin says of the other side is for the caller."""
+    if isinstance(error, TryLaterError):
+        return UnavailableError(error.message)
+    if isinstance(error, UndeliverableError):
+        return PreconditionError(error.message)
+    return error if isinstance(error, FacesvcError) else RuntimeError(f"plugin {plugin} failed")
 
 
 def statuses(service: Service) -> list[plugins_pb2.PluginStatus]:

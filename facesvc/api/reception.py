@@ -40,8 +40,8 @@ class Reception:
             collection_id=subject.collection_id,
             subject_id=subject.subject_id,
             display_name=subject.display_name,
-            external_ids=subject.external_ids,
-            metadata=subject.metadata,
+            external_ids=dict(subject.external_ids),
+            metadata=dict(subject.metadata),
             recognisable=subject.recognisable(self._now()),
             consent_purpose=subject.consent.purpose if subject.consent else "",
         )

@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,12 @@ from rich.live import Live
 
 from facesvc.cli.console import err, out, print_json, settings_of
 from facesvc.cli.demo_camera import Person, Scene, Shot, film
+from facesvc.cli.demo_plugins import Gossip, Stages, staged
 from facesvc.cli.demo_report import Report
 from facesvc.cli.local_server import LocalServer
 from facesvc.cli.samples import GROUP, GUEST, astronaut, sample_picture
 from facesvc.client import Client, frame, opening, sample
+from facesvc.config import Settings
 from facesvc.errors import DependencyError
 from facesvc.v1 import enrollment_pb2, recognition_pb2
 from facesvc.vision.decode import ImageLimits, decode, read_header
@@ -29,6 +32,7 @@ _SEED = 7
 # The six of t1.jpg from left to right; the names are invented.
 _NAMES = ("Ana", "Bea", "Cem", "Dan", "Eli", "Fay")
 _GUEST_NAME = ("tom-hanks", "Tom Hanks")
+_PEOPLE = {**{name.lower(): name for name in _NAMES}, _GUEST_NAME[0]: _GUEST_NAME[1]}
 # Room around a face that is cut out for enrolment, as a share of the box on each side.
 _MARGIN = 0.35
 
@@ -36,23 +40,36 @@ _MARGIN = 0.35
 def demo(
     context: typer.Context,
     picture: Annotated[Path, typer.Option("--out", help="Where the annotated frame goes.")] = Path("demo.png"),
+    *,
+    plugins: Annotated[
+        bool, typer.Option("--plugins", help="Also show what the installed plugins find out about whoever arrives.")
+    ] = False,
 ) -> None:
     """Enrol seven people, stream a moving camera, and show who is recognised; exit 1 if anyone is not, or wrongly."""
     settings = settings_of(context)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="facesvc-demo-") as folder:
-        err.print("starting the server; the first time it builds its models", style="dim")
-        with LocalServer(settings, Path(folder) / "gallery.db") as server, Client(server.address) as client:
-            client.wait_until_serving()
-            scenes = _enrol_and_direct(client)
-            report = Report({subject.subject_id: subject.display_name for subject in client.list_subjects()}, started)
-            _stream(client, scenes, report)
+        stages = staged(_PEOPLE, Path(folder)) if plugins else nullcontext(Stages())
+        with stages as stage:
+            report, found_out = _play(settings.model_copy(update={"plugins": stage.settings}), folder, stage, started)
     report.finish(picture)
-    print_json(report.summary(picture))
-    raise typer.Exit(0 if report.passed else 1)
+    print_json(report.summary(picture) | ({"plugins": found_out} if plugins else {}))
+    raise typer.Exit(0 if report.passed and (found_out or not plugins) else 1)
 
 
-def _enrol_and_direct(client: Client) -> list[Scene]:
+def _play(settings: Settings, folder: str, stage: Stages, started: float) -> tuple[Report, list[str]]:
+    """The film on a server of its own; how that went, and what plugins found out meanwhile."""
+    err.print("starting the server; the first time it builds its models", style="dim")
+    with LocalServer(settings, Path(folder) / "gallery.db") as server, Client(server.address) as client:
+        client.wait_until_serving()
+        scenes = _enrol_and_direct(client, stage.external_ids)
+        report = Report({subject.subject_id: subject.display_name for subject in client.list_subjects()}, started)
+        with Gossip(server.address) if stage.settings else nullcontext() as gossip:
+            _stream(client, scenes, report)
+        return report, gossip.lines if gossip else []
+
+
+def _enrol_and_direct(client: Client, external_ids: Mapping[str, Mapping[str, str]]) -> list[Scene]:
     """Enrol everybody, and say what the camera will film: the group twice, the guest, and a stranger."""
     group_file, guest_file = sample_picture(GROUP), sample_picture(GUEST)
     group = _pixels(group_file)
@@ -62,9 +79,10 @@ def _enrol_and_direct(client: Client) -> list[Scene]:
     people = []
     for name, face in zip(_NAMES, found, strict=True):
         box = face.box
-        _enrol(client, name.lower(), name, _cut_out(group, (box.left, box.top, box.width, box.height)))
+        cut_out = _cut_out(group, (box.left, box.top, box.width, box.height))
+        _enrol(client, name.lower(), name, cut_out, external_ids)
         people.append(Person(name.lower(), box.left + box.width / 2, box.top + box.height / 2))
-    _enrol(client, *_GUEST_NAME, guest_file)
+    _enrol(client, *_GUEST_NAME, guest_file, external_ids)
     guest = _pixels(guest_file)
     stranger = astronaut()
     return [
@@ -80,8 +98,12 @@ def _only_face(client: Client, data: bytes, subject_id: str | None) -> Person:
     return Person(subject_id, box.left + box.width / 2, box.top + box.height / 2)
 
 
-def _enrol(client: Client, subject_id: str, name: str, data: bytes) -> None:
-    client.create_subject(enrollment_pb2.Subject(subject_id=subject_id, display_name=name))
+def _enrol(
+    client: Client, subject_id: str, name: str, data: bytes, external_ids: Mapping[str, Mapping[str, str]]
+) -> None:
+    client.create_subject(
+        enrollment_pb2.Subject(subject_id=subject_id, display_name=name, external_ids=external_ids.get(subject_id, {}))
+    )
     (answer,) = client.enroll([sample(subject_id, data, source="demo")])
     if answer.verdict != enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED:
         raise DependencyError(f"{name} could not be enrolled: {answer.message}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.json_format import MessageToJson
 
-from facesvc.cli import times
+from facesvc.cli import plugins_new, times
 from facesvc.cli.console import Json, Server, cell, client_of, complain, out, print_json, say, settings_of, table_of
 from facesvc.client import CallError
 from facesvc.delivery.kit import Clock, MemoryBox
@@ -21,6 +21,8 @@ from facesvc.events.plugin import Checks, Manifest, Step
 from facesvc.v1 import plugins_pb2
 
 app = typer.Typer(help="What events fire: presence in Teams, attendance, doors, and so on.", no_args_is_help=True)
+
+app.command("new")(plugins_new.new)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The plugin, as in [plugins.NAME].")]
 

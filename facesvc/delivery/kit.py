@@ -36,6 +36,14 @@ from facesvc.events.records import (
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)  # a Monday
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """What a plugin brings to ``facesvc demo --plugins``: its settings, and ids of the people by subject_id."""
+
+    settings: Mapping[str, Any]
+    external_ids: Mapping[str, Mapping[str, str]]
+
+
 @dataclass(slots=True)
 class Clock:
     """A time of day that stands still until it is moved."""

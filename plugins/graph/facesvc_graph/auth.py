@@ -13,11 +13,12 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import msal  # type: ignore[import-untyped]  # msal publishes no types
 
-from facesvc.errors import ConfigError
+from facesvc.errors import ConfigError, FacesvcError
 from facesvc.events.plugin import TryLaterError
 from facesvc_graph.settings import GraphSettings
 from facesvc_graph.text import printable
@@ -59,7 +60,10 @@ class _Http:
 
     def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> _Answer:
         given = {name: value for name, value in (data or {}).items() if value is not None}
-        return self._send(self._client.build_request("POST", url, params=params or None, data=given, headers=headers))
+        # Not httpx's own encoding: MSAL's assertion is bytes, of which httpx would write "b'…'".
+        body = urlencode(given).encode()
+        form = {**(headers or {}), "Content-Type": "application/x-www-form-urlencoded"}
+        return self._send(self._client.build_request("POST", url, params=params or None, content=body, headers=form))
 
     def close(self) -> None:
         self._client.close()
@@ -119,10 +123,15 @@ class Tokens:
             raise TryLaterError(
                 f"the sign-in {self._settings.sign_in()} cannot be reached ({type(error).__name__}: {error})"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:  # what MSAL makes of answers that it did not expect
+        except FacesvcError:
+            raise
+        except Exception as error:  # MSAL lets out whatever an answer makes it stumble over
+            self._app = None  # which it may go on to stumble over
             raise TryLaterError(f"{self._settings.sign_in()} is no sign-in: {printable(str(error), 300)}") from error
         token = answer.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            if not isinstance(answer.get("error"), str):
+                self._app = None  # as above: no answer of Entra's; MSAL keeps what it found there
             raise TryLaterError(_refusal(answer))
         return token
 

@@ -168,7 +168,9 @@ class Client:
         if part.prefer:
             headers["Prefer"] = part.prefer
         try:
-            async with self._http.stream(part.method, self._root + part.path, headers=headers, json=part.body) as answer:
+            async with self._http.stream(
+                part.method, self._root + part.path, headers=headers, json=part.body
+            ) as answer:
                 content = bytearray()
                 async for chunk in answer.aiter_bytes():
                     content += chunk
@@ -202,11 +204,7 @@ def _request(number: int, part: Part) -> dict[str, JsonValue]:
     if part.body is not None:
         headers["Content-Type"] = "application/json"
     request: dict[str, JsonValue] = {"id": str(number), "method": part.method, "url": part.path}
-    return (
-        request
-        | ({"headers": headers} if headers else {})
-        | ({"body": part.body} if part.body is not None else {})
-    )
+    return request | ({"headers": headers} if headers else {}) | ({"body": part.body} if part.body is not None else {})
 
 
 def _answers(content: JsonValue | bytes, count: int) -> list[_Answer | None]:
@@ -217,7 +215,13 @@ def _answers(content: JsonValue | bytes, count: int) -> list[_Answer | None]:
         if not isinstance(one, dict):
             continue
         number, status, headers = one.get("id"), one.get("status"), one.get("headers")
-        if not (isinstance(number, str) and number.isascii() and number.isdigit() and len(number) <= 2 and int(number) < count):
+        if not (
+            isinstance(number, str)
+            and number.isascii()
+            and number.isdigit()
+            and len(number) <= 2
+            and int(number) < count
+        ):
             continue
         if isinstance(status, int):
             named = {str(name): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}

@@ -90,7 +90,9 @@ def _lines(presence: Presence | None, calendar: Calendar | None, zone: ZoneInfo,
     lines = []
     if presence is not None:
         lines.append(words(presence.availability))
-        told = presence.activity == presence.availability or (running is not None and presence.activity in _IN_A_MEETING)
+        told = presence.activity == presence.availability or (
+            running is not None and presence.activity in _IN_A_MEETING
+        )
         if not told:
             activity = words(presence.activity)
             lines.append(activity[:1].lower() + activity[1:])

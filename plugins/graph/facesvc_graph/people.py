@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
@@ -49,7 +50,9 @@ def _upn_part(upn: str) -> Part:
 
 def _mail_part(mail: str) -> Part:
     wanted = mail.replace("'", "''")  # https://docs.oasis-open.org/odata/odata/v4.01: a quote in a string is doubled
-    query = urlencode({"$filter": f"mail eq '{wanted}'", "$select": PROFILE_FIELDS, "$top": "2"}, safe="$,", quote_via=quote)
+    query = urlencode(
+        {"$filter": f"mail eq '{wanted}'", "$select": PROFILE_FIELDS, "$top": "2"}, safe="$,", quote_via=quote
+    )
     return Part("GET", f"/users?{query}", Workload.DIRECTORY, "User.Read.All", named=True)
 
 
@@ -119,9 +122,7 @@ class People:
             return None
         known = Known(about, key, profile.id.lower(), profile.mail or profile.user_principal_name or "")
         known.profile.good(profile, self._box.now())
-        await self._box.notes.put(
-            _NOTE, {"key": list(key), "id": known.user_id, "address": known.address}, about=about
-        )
+        await self._box.notes.put(_NOTE, {"key": list(key), "id": known.user_id, "address": known.address}, about=about)
         return known
 
     async def _is_missing(self, about: About, key: Key) -> bool:
@@ -133,7 +134,5 @@ class People:
     async def _note_missing(self, about: About, key: Key) -> None:
         until = self._box.now() + MISSING_FOR
         self._missing[about] = (key, until)
-        try:
+        with suppress(FacesvcError):  # it is remembered here; after a restart they are looked for once more
             await self._box.notes.put(_MISSING_NOTE, list(key), about=about, expire_time=until)
-        except FacesvcError:
-            pass  # it is remembered here; after a restart they are looked for once more

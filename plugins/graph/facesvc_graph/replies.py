@@ -89,9 +89,7 @@ class Reply:
             raise TryLaterError("Microsoft Graph answered with a damaged picture") from error
 
 
-def reply_of(
-    part: Part, status: int, headers: Mapping[str, str], content: JsonValue | bytes, now: datetime
-) -> Reply:
+def reply_of(part: Part, status: int, headers: Mapping[str, str], content: JsonValue | bytes, now: datetime) -> Reply:
     """What a status means for a part."""
     if 200 <= status < 300:
         return Reply(content)

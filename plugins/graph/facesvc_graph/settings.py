@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from pydantic import AfterValidator, Field, model_validator
 
@@ -35,10 +36,12 @@ CLOUDS = MappingProxyType(
         "global": Cloud("https://login.microsoftonline.com", "https://graph.microsoft.com"),
         "us-gov": Cloud("https://login.microsoftonline.us", "https://graph.microsoft.us"),
         "us-dod": Cloud("https://login.microsoftonline.us", "https://dod-graph.microsoft.us"),
-        "china": Cloud("https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn", False),
+        "china": Cloud(
+            "https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn", presence=False
+        ),
         "bleu": Cloud("https://login.sovcloud-identity.fr", "https://graph.svc.sovcloud.fr"),
-        "delos": Cloud("https://login.sovcloud-identity.de", "https://graph.svc.sovcloud.de", False),
-        "govsg": Cloud("https://login.sovcloud-identity.sg", "https://graph.svc.sovcloud.sg", False),
+        "delos": Cloud("https://login.sovcloud-identity.de", "https://graph.svc.sovcloud.de", presence=False),
+        "govsg": Cloud("https://login.sovcloud-identity.sg", "https://graph.svc.sovcloud.sg", presence=False),
     }
 )
 
@@ -164,7 +167,11 @@ def _certificate_of(path: Path, text: str) -> str:
         certificate = x509.load_pem_x509_certificate(text[begin:].encode()) if begin >= 0 else None
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # Not what it says: it may quote the file.
-        raise ConfigError(f"{path} holds no private key in PEM, without a password, or a damaged certificate") from error
+        raise ConfigError(
+            f"{path} holds no private key in PEM, without a password, or a damaged certificate"
+        ) from error
+    if not isinstance(key, RSAPrivateKey):
+        raise ConfigError(f"the key in {path} is no RSA key, which is all that Microsoft Entra takes")
     if certificate is None:
         return ""
     if certificate.public_key() != key.public_key():
