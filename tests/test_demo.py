@@ -18,9 +18,12 @@ from facesvc.v1 import common_pb2, recognition_pb2
 from facesvc.vision.decode import ImageLimits, decode, read_header
 
 
-def test_the_demo_recognises_everybody_and_nobody_wrongly(pack_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [["--plugins"], pytest.param([], marks=pytest.mark.slow)])
+def test_the_demo_recognises_everybody_and_nobody_wrongly(
+    pack_cache: Path, tmp_path: Path, options: list[str]
+) -> None:
     environment = {**os.environ, "FACESVC_MODELS__CACHE_DIR": str(pack_cache)}
-    command = [sys.executable, "-m", "facesvc", "demo"]
+    command = [sys.executable, "-m", "facesvc", "demo", *options]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
@@ -29,6 +32,10 @@ def test_the_demo_recognises_everybody_and_nobody_wrongly(pack_cache: Path, tmp_
     assert summary["wrong_names"] == []
     assert summary["stranger"]["UNKNOWN"] > 0
     assert summary["frames_sent"] >= 150
+    if options:
+        assert len(summary["plugins"]) == 7
+        assert all(" arrived · " in line for line in summary["plugins"])
+        assert any("in 'Design review' until " in line for line in summary["plugins"])
     assert summary["frames_processed"] + summary["frames_dropped"] == summary["frames_sent"]
     with PIL.Image.open(tmp_path / "demo.png") as picture:
         assert picture.size == (960, 540)

@@ -96,6 +96,7 @@ def test_who_is_there(desk: Path, environment: dict[str, str], address: str) -> 
     assert "full service" in shown
 
 
+@pytest.mark.usefixtures("no_logs")
 def test_the_camera_commands_exist() -> None:
     lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("facesvc camera")]
     assert len(lines) == 2
@@ -116,7 +117,7 @@ def test_python(desk: Path, environment: dict[str, str], address: str) -> None:
     shutil.which("buf", path=BUF) is None, reason="buf is not installed: `make check` does where npm is"
 )
 def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None:
-    listed = run(blocks("sh")[5], desk, environment, address)
+    listed = run(blocks("sh")[6], desk, environment, address)
     assert "facesvc.v1.RecognitionService/Recognize" in listed
     assert '"name": "presence"' in listed
 
@@ -130,12 +131,17 @@ def test_what_is_kept_of_people(desk: Path, environment: dict[str, str], address
     assert (desk / "jane.zip").stat().st_size > 0
 
 
+def test_what_a_match_sets_off(desk: Path, environment: dict[str, str], address: str) -> None:
+    assert "webhook" in run(blocks("sh")[5], desk, environment, address)
+
+
 def test_the_pack_toml(tmp_path: Path) -> None:
     (toml,) = blocks("toml")
     (tmp_path / "pack.toml").write_text(toml)
     assert read_toml(tmp_path).name == "lobby"
 
 
+@pytest.mark.usefixtures("no_logs")
 def test_the_models_commands_exist() -> None:
     lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("facesvc models")]
     assert len(lines) == 6
