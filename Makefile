@@ -20,7 +20,7 @@ demo: $(VENV)/.run ## enrol seven people, stream a moving camera, print who was 
 plugins: $(VENV)/.plugins ## install the plugins too
 
 test: $(VENV)/.dev ## the tests that fit into four minutes on two cores
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-all: $(VENV)/.dev ## all tests, the slow ones too
 	@$(BIN)/python -m pytest

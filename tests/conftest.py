@@ -1,11 +1,13 @@
 """What all tests share: pictures that installed packages carry, and the default pack, built once."""
 
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from facesvc.models import default_pack
 
@@ -22,6 +24,24 @@ for name in [name for name in os.environ if name.startswith("FACESVC_") and name
     del os.environ[name]
 # Tables are as wide as their text, also where no terminal says how wide it is.
 os.environ["COLUMNS"] = "200"
+# The usual one paints a traceback with the values of all variables, which holds up a server for up to a second.
+_renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[structlog.processors.add_log_level, _renderer])
+
+
+@pytest.fixture(autouse=True)
+def _logs_stay_as_they_are() -> Iterator[None]:
+    """Loggers keep the stream that they first see; that of one test is closed in the next, which then fails."""
+    yield
+    if structlog.get_config()["cache_logger_on_first_use"]:
+        structlog.configure(cache_logger_on_first_use=False)
+        pytest.fail("this test has set up the logs of a command: let it use the fixture no_logs")
+
+
+@pytest.fixture
+def no_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in this process sets up no logs."""
+    monkeypatch.setattr("facesvc.cli.commands._set_up_logs", lambda level: None)
 
 
 @pytest.fixture(scope="session")

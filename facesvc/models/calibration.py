@@ -42,18 +42,26 @@ def supported_rates(impostor_pairs: int) -> tuple[float, ...]:
     return (*(rate for rate in RATES if rate > least * 1.01), least)
 
 
+_VERY_MANY = 10_000_000
+
+
 def bounds(count: int, trials: int) -> Bounds:
     """The share that ``count`` of ``trials`` stand for, at 95 % confidence.
 
     Clopper and Pearson, The Use of Confidence or Fiducial Limits, Biometrika 26, 1934: exact for independent trials;
     the rule of three where none or all were counted. Comparisons that share pictures are not independent, so the truth
     can lie further off than this says.
+
+    Of rare errors among very many trials it is the limit for those (Garwood, Fiducial Limits for the Poisson
+    Distribution, Biometrika 28, 1936), which is a little wider: scipy 1.17 inverts the beta distribution wrongly there.
     """
-    from scipy.special import betaincinv  # type: ignore[import-untyped]  # noqa: PLC0415 - no types; 0.2 s to import
+    from scipy.special import betaincinv, gammaincinv  # type: ignore[import-untyped]  # noqa: PLC0415 - 0.2 s to import
 
     if not trials:
         return 0.0, 1.0
     rule = min(1.0, RULE_OF_THREE / trials)
+    if trials > _VERY_MANY and 0 < count < trials / 1000:
+        return float(gammaincinv(count, 0.025)) / trials, float(gammaincinv(count + 1, 0.975)) / trials
     lower = float(betaincinv(count, trials - count + 1, 0.025)) if count else 0.0
     upper = float(betaincinv(count + 1, trials - count, 0.975)) if count < trials else 1.0
     return (1 - rule if count == trials else lower, rule if not count else upper)

@@ -384,6 +384,7 @@ def test_the_default_pack_and_what_was_made_int8_are_refused(pack_cache: Path, p
         assert (error.reason, message in error.message) == ("ALREADY_INT8", True)
 
 
+@pytest.mark.usefixtures("no_logs")
 def test_it_is_one_of_the_commands() -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(commands.app, ["models", "quantize", "--help"])
     assert result.exit_code == 0

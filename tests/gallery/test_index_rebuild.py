@@ -167,3 +167,17 @@ def test_what_is_measured_is_whether_a_new_sample_is_found(index: PeopleIndex) -
     assert measured.recall >= 0.999
     index.remove(np.arange(ROWS)[np.arange(ROWS) % 3 > 0])  # one sample each: nobody could be found by another
     assert measure.measure(tier_of(index), nullcontext()) == measure.Measured(0, 256, None)
+
+
+def test_a_rebuild_of_which_nearly_all_was_removed_comes_to_nothing(flat: PeopleIndex, vectors: Floats) -> None:
+    rebuild = flat.begin_rebuild()
+    flat.remove(np.arange(ROWS))
+    rebuild.run(nullcontext())
+    flat.add(np.arange(ROWS), OWNERS, vectors)
+    while not rebuild.finish():
+        rebuild.run(nullcontext())
+    assert flat.tier == "flat"
+    assert flat.wants_rebuild
+    settle(flat)
+    assert flat.tier == "coarse"
+    assert [first(flat, vector) for vector in vectors[:20]] == OWNERS[:20].tolist()

@@ -104,7 +104,7 @@ class PeopleIndex:
         """The change to the tier that is wanted at this size; one that is under way is abandoned."""
         self.abandon_rebuild()
         wanted = self._bounds.wanted(len(self), self.tier)
-        self._rebuild = Rebuild(self._tier, self.dimension, wanted, self._settle)
+        self._rebuild = Rebuild(self._tier, self.dimension, wanted, max(1, self._bounds.flat_below), self._settle)
         return self._rebuild
 
     def abandon_rebuild(self) -> None:
@@ -178,7 +178,7 @@ class PeopleIndex:
     def _settle(self, rebuild: Rebuild) -> None:
         """Takes over what a rebuild came to."""
         old, self._rebuild = self._tier, None
-        self._measured_rows = len(self) if rebuild.measured else 0
+        self._measured_rows = rebuild.measured_rows if rebuild.measured else 0
         if rebuild.result is not None:
             self._tier = rebuild.result
         if isinstance(self._tier, Coarse):

@@ -33,8 +33,12 @@ class Rebuild:
     is used.
     """
 
-    def __init__(self, tier: Tier, dimension: int, wanted: TierName, settle: Callable[["Rebuild"], None]) -> None:
+    def __init__(
+        self, tier: Tier, dimension: int, wanted: TierName, fewest: int, settle: Callable[["Rebuild"], None]
+    ) -> None:
+        """``fewest``: with less rows than these nothing coarse is made, for nothing could be measured of it."""
         self._old, self._dimension, self._wanted, self._settle = tier, dimension, wanted, settle
+        self._fewest = fewest
         self._touched: list[Ids] = []
         self._built = False
         self.abandoned = False
@@ -42,6 +46,8 @@ class Rebuild:
         """The tier to use from now on, maybe the old one; None where no good one could be built."""
         self.measured: Measured | None = None
         """What was measured of the sketches, where there are any."""
+        self.measured_rows = 0
+        """On so many rows; others may have come since."""
 
     def note(self, ids: Ids) -> None:
         """Rows were added or removed; the index calls this, under the lock."""
@@ -82,6 +88,10 @@ class Rebuild:
 
     def _coarse(self, lock: Lock) -> Tier | None:
         """The old tier, if it is coarse and good enough; else a new one, if that is."""
+        with lock:
+            self.measured_rows = len(self._old.rows)
+        if self.measured_rows < self._fewest:
+            return None  # nearly all were removed since it began
         if isinstance(self._old, Coarse):
             self.measured = measure(self._old, lock)
             if self.measured.depth is not None:
