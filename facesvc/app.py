@@ -36,6 +36,7 @@ from facesvc.gallery.keyring import KeySource
 from facesvc.gallery.masterkey import sources
 from facesvc.gallery.rotation import Rotation
 from facesvc.models.runtime import runtime_version
+from facesvc.security.tokens import Tokens
 from facesvc.stream.ladder import Ladder
 from facesvc.stream.news import Reporter
 from facesvc.stream.presence import Patience, Presences
@@ -93,6 +94,7 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
         rotation=Rotation(database, gallery.keyring, settings.gallery, backups.shelf if backups else None),
         observer=_observer(settings, journal, plugins),
         plugins=plugins,
+        tokens=Tokens(database, now),
         streams=Register("streams", limits.max_streams),
         enrollments=Register("enrollments", limits.max_enrollments),
         watchers=Register("watchers", limits.max_watchers),

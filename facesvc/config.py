@@ -49,9 +49,30 @@ class ServerSettings(_Section):
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:50051"
     """``HOST:PORT``, port 0 for a free one, or ``unix:PATH``."""
+    plaintext: bool = False
+    """Without TLS, and whoever is on this machine is the administrator; only where nobody else can connect."""
+    certificate_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """The server's certificate (PEM), an ECDSA one, with its chain; read again when it changes."""
+    key_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """The key to it."""
+    client_ca_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """The authority of client certificates, which name who calls and their role."""
+    listen_mtls: Annotated[str, AfterValidator(lambda value: value and _address(value))] = ""
+    """A second ``HOST:PORT``, for clients with certificates only; empty: none."""
     shutdown_grace_seconds: Seconds = 4.0
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Pictures worked on at the same time; 0 means as many as ``models.mode`` asks for."""
+
+
+class ClientSettings(_Section):
+    """``[client]``: how the commands on this machine reach the server; the SDK takes the same as arguments."""
+
+    address: str = ""
+    """Empty: where ``[server]`` listens."""
+    token_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """A token of the server; ``FACESVC_TOKEN`` in the environment wins."""
+    ca_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """The authority that the server's certificate has to be of; empty: plain text."""
 
 
 class DetectionSettings(_Section):
@@ -79,6 +100,13 @@ class LimitSettings(_Section):
     """The detector scans no more, at the scale of the smallest face; in larger pictures only larger faces are found."""
     stream_opening_timeout_seconds: Seconds = 10.0
     enrollment_idle_timeout_seconds: Seconds = 60.0
+
+    calls_per_second: Annotated[float, Field(gt=0)] = 100.0
+    """Of one caller, in the long run; a stream counts once."""
+    probes_per_second: Annotated[float, Field(gt=0)] = 5.0
+    """``Search``, ``Compare`` and ``Embed`` of one caller, likewise: who may ask without an end can draw a face."""
+    burst_seconds: Annotated[float, Field(ge=1)] = 20.0
+    """So many seconds' worth of calls may come at once."""
 
     @property
     def max_message_bytes(self) -> int:
@@ -275,6 +303,7 @@ class Settings(BaseSettings):
     )
 
     server: ServerSettings = ServerSettings()
+    client: ClientSettings = ClientSettings()
     detection: DetectionSettings = DetectionSettings()
     limits: LimitSettings = LimitSettings()
     models: ModelSettings = ModelSettings()

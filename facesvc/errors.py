@@ -65,6 +65,18 @@ class ContractMismatchError(PreconditionError):
     reason = "EMBEDDING_CONTRACT_MISMATCH"
 
 
+class UnauthenticatedError(FacesvcError):
+    """Nobody knows who calls."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class ForbiddenError(FacesvcError):
+    """It is known who calls, and they may not."""
+
+    reason = "FORBIDDEN"
+
+
 class ExhaustedError(FacesvcError):
     """A bound was reached; ``retry_delay_s`` says when to come again."""
 

@@ -14,7 +14,7 @@ from facesvc.models import default_pack
 pytest_plugins = ["databases"]  # the fixtures of databases.py, for every room
 
 # What tells the tests where something is.
-_OURS = {"FACESVC_SHARED", "FACESVC_TEST_POSTGRES_URL"}
+_OURS = {"FACESVC_SHARED", "FACESVC_TEST_POSTGRES_URL", "FACESVC_NPM_BIN"}
 
 # How long an example takes says nothing on a machine that others share.
 hypothesis.settings.register_profile("shared", deadline=None)
@@ -22,6 +22,10 @@ hypothesis.settings.load_profile("shared")
 # Tests state their settings; those of the machine they run on are not asked.
 for name in [name for name in os.environ if name.startswith("FACESVC_") and name not in _OURS]:
     del os.environ[name]
+# Servers of tests speak plain text on this machine, but for those of the tests of TLS and tokens.
+os.environ["FACESVC_SERVER__PLAINTEXT"] = "true"
+# Nor is the settings file of whoever runs the tests.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 # Tables are as wide as their text, also where no terminal says how wide it is.
 os.environ["COLUMNS"] = "200"
 # The usual one paints a traceback with the values of all variables, which holds up a server for up to a second.

@@ -19,9 +19,7 @@ from facesvc.vision.decode import ImageLimits, decode, read_header
 
 
 @pytest.mark.parametrize("options", [["--plugins"], pytest.param([], marks=pytest.mark.slow)])
-def test_the_demo_recognises_everybody_and_nobody_wrongly(
-    pack_cache: Path, tmp_path: Path, options: list[str]
-) -> None:
+def test_the_demo_recognises_everybody_and_nobody_wrongly(pack_cache: Path, tmp_path: Path, options: list[str]) -> None:
     environment = {**os.environ, "FACESVC_MODELS__CACHE_DIR": str(pack_cache)}
     command = [sys.executable, "-m", "facesvc", "demo", *options]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from facesvc import engine
-from facesvc.config import ModelSettings, ServerSettings, Settings
+from facesvc.config import ModelSettings, Settings
 from facesvc.engine import Concurrency, concurrency, cores, load_models
 from facesvc.errors import DependencyError
 from facesvc.models import tuning
@@ -24,7 +24,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def settings(folder: Path, mode: str = "auto", workers: int = 0) -> Settings:
     models = ModelSettings.model_validate({"cache_dir": folder, "mode": mode})
-    return Settings(models=models, server=ServerSettings(workers=workers))
+    return Settings(models=models, server={"workers": workers})
 
 
 @pytest.mark.usefixtures("four_cores")

@@ -1,14 +1,14 @@
-"""``AdminService``: what runs here and how it fares; the rest answers UNIMPLEMENTED."""
+"""``AdminService``: what runs here, how it fares, and who may call."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import grpc
 
 from facesvc import __version__
-from facesvc.api import audit, backups, convert, keys, migration, plugins
+from facesvc.api import audit, backups, convert, keys, migration, plugins, tokens
 from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, NotFoundError, PreconditionError
@@ -20,10 +20,11 @@ from facesvc.v1 import admin_pb2, admin_pb2_grpc
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
-    """The box itself."""
+    """The box itself. ``put_out`` ends the calls of those whose token is over."""
 
-    def __init__(self, lobby: Lobby) -> None:
+    def __init__(self, lobby: Lobby, put_out: Callable[[], None]) -> None:
         self._lobby = lobby
+        self._put_out = put_out
 
     async def GetServerInfo(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -94,6 +95,26 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.VerifyAuditResponse:
         """Whether the log of it is as it was written."""
         return await audit.verify(self._lobby.service)
+
+    async def CreateToken(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.CreateTokenRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.CreateTokenResponse:
+        """Make an access token."""
+        return await tokens.create(self._lobby.service, request, actor_of(context))
+
+    async def ListTokens(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.ListTokensRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.ListTokensResponse:
+        """The access tokens."""
+        return await tokens.list_tokens(self._lobby.service)
+
+    async def RevokeToken(  # noqa: N802 - gRPC's name
+        self, request: admin_pb2.RevokeTokenRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> admin_pb2.RevokeTokenResponse:
+        """Make an access token worthless, and end its calls."""
+        await tokens.revoke(self._lobby.service, request, actor_of(context))
+        self._put_out()
+        return admin_pb2.RevokeTokenResponse()
 
 
 def _info(service: Service) -> admin_pb2.GetServerInfoResponse:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from facesvc.api import convert, paging
+from facesvc.api import access, convert, paging
 from facesvc.api.service import Service
 from facesvc.errors import InputError
 from facesvc.events.audit import Asked
@@ -38,8 +38,8 @@ class Note(NamedTuple):
 
 
 def actor_of(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
-    """Who calls, as far as we know: where the call comes from."""
-    return unquote(context.peer())
+    """Who calls, and where the call comes from."""
+    return f"{access.principal().name} at {unquote(context.peer())}"
 
 
 async def noted(service: Service, actor: str, change: Callable[[], R], notes: Callable[[R], Iterable[Note]]) -> R:

@@ -39,6 +39,7 @@ async def _merge(
         note_count = await asyncio.to_thread(service.plugins.forget, (collection_id, merged_id))
         merge = partial(service.gallery.merge_subjects, collection_id, subject_id, merged_id, service.now())
         subject, receipt = await asyncio.to_thread(merge)
+        await asyncio.to_thread(service.plugins.sweep, (collection_id, merged_id))
 
     def note() -> None:
         for one in (subject_id, merged_id):

@@ -36,6 +36,7 @@ async def _erase(
         forget = partial(service.gallery.erase_subject, event_count=event_count, only_if=only_if)
         erase = partial(forget, *key, service.now())
         receipt = await asyncio.to_thread(erase)
+        await asyncio.to_thread(service.plugins.sweep, key)
     receipt = replace(receipt, plugin_note_count=note_count)
     note = partial(service.audit.note, "EraseSubject", *key, _words(receipt, why), actor)
     # Where the one fails the other is done all the same.

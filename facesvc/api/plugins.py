@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,7 +19,14 @@ from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.delivery.outbox import Entry, State
 from facesvc.delivery.runner import Condition, Runner
-from facesvc.errors import ExhaustedError, FacesvcError, InputError, PreconditionError, UnavailableError
+from facesvc.errors import (
+    DependencyError,
+    ExhaustedError,
+    FacesvcError,
+    InputError,
+    PreconditionError,
+    UnavailableError,
+)
 from facesvc.events.plugin import Role, TryLaterError, UndeliverableError
 from facesvc.gallery.records import check_text
 from facesvc.v1 import plugins_pb2, plugins_pb2_grpc
@@ -30,7 +38,8 @@ _MAX_REPLAYED = 1000
 _MAX_ARGUMENTS = 50
 _MAX_ARGUMENT = 10_000
 _MAX_NAME = 100
-_MAX_CALLS = 16
+_MAX_CALLS = 8  # of one plugin at a time
+_PLUGIN_FAILED = "PLUGIN_FAILED"
 
 _CONDITIONS = {
     condition: plugins_pb2.PluginCondition.Value(f"PLUGIN_CONDITION_{condition.name}") for condition in Condition
@@ -48,7 +57,7 @@ class PluginServicer(plugins_pb2_grpc.PluginServiceServicer):
 
     def __init__(self, lobby: Lobby) -> None:
         self._lobby = lobby
-        self._calls = 0
+        self._calls: Counter[str] = Counter()
 
     async def ListPlugins(  # noqa: N802 - gRPC's name
         self, request: plugins_pb2.ListPluginsRequest, context: Context
@@ -101,22 +110,18 @@ class PluginServicer(plugins_pb2_grpc.PluginServiceServicer):
             if len(value) > _MAX_ARGUMENT:
                 message = f"argument {name} has {len(value)} characters; {_MAX_ARGUMENT} is the most"
                 raise InputError(message, field=f"arguments[{name}]")
-        if self._calls >= _MAX_CALLS:
-            raise ExhaustedError(f"{self._calls} calls of plugins are under way: come again")
-        ask = partial(_ask, service, request.plugin, request.command, arguments, actor_of(context))
-        self._calls += 1
-        future = _apart(ask, f"call-{request.plugin}")
+        name, loop = service.plugins.runner(request.plugin).name, asyncio.get_running_loop()
+        if self._calls[name] >= _MAX_CALLS:
+            raise ExhaustedError(f"{self._calls[name]} calls of plugin {name} are under way: come again")
+        self._calls[name] += 1
+        future = _apart(partial(_ask, service, name, request.command, arguments, actor_of(context)), f"call-{name}")
         # The place belongs to the thread: a caller who leaves does not free it before the plugin has answered.
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: self._post(loop))
+        future.add_done_callback(lambda _: self._ended(name, loop))
         return await asyncio.wrap_future(future)
 
-    def _post(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the server has ended
-            loop.call_soon_threadsafe(self._free)
-
-    def _free(self) -> None:
-        self._calls -= 1
+    def _ended(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(self._calls.subtract, [name])
 
 
 def _replayed(plugin: str, count: int) -> audit.Note:
@@ -166,17 +171,19 @@ def _told(error: Exception, plugin: str) -> Exception:
         return UnavailableError(error.message)
     if isinstance(error, UndeliverableError):
         return PreconditionError(error.message)
-    return error if isinstance(error, FacesvcError) else RuntimeError(f"plugin {plugin} failed")
+    ours = isinstance(error, FacesvcError) and error.reason != _PLUGIN_FAILED
+    return error if ours else RuntimeError(f"plugin {plugin} failed: its log says more")
 
 
 def statuses(service: Service) -> list[plugins_pb2.PluginStatus]:
-    """How each plugin is. Blocks."""
+    """How each plugin is; while the database is away without what is set aside in it. Blocks."""
     return [_status(runner) for runner in service.plugins.runners]
 
 
 def _status(runner: Runner) -> plugins_pb2.PluginStatus:
-    manifest, standing, counts = runner.enlisted.manifest, runner.standing(), runner.outbox.counts()
+    manifest, standing = runner.enlisted.manifest, runner.standing()
     tally, latencies = standing.tally, sorted(standing.latencies_s)
+    counts, away = _set_aside(runner)
     status = plugins_pb2.PluginStatus(
         name=runner.name,
         version=runner.enlisted.version,
@@ -191,7 +198,7 @@ def _status(runner: Runner) -> plugins_pb2.PluginStatus:
         expired=counts.get(State.EXPIRED, 0),
         uncertain=counts.get(State.UNCERTAIN, 0),
         missed=tally.missed,
-        last_error=convert.shortened(tally.last_error),
+        last_error=convert.shortened(away or tally.last_error),
         last_error_time=convert.timestamp(tally.last_error_time) if tally.last_error_time else None,
         commands=manifest.commands,
     )
@@ -199,6 +206,14 @@ def _status(runner: Runner) -> plugins_pb2.PluginStatus:
         status.median_latency.CopyFrom(convert.duration(_share(latencies, 0.5)))
         status.p99_latency.CopyFrom(convert.duration(_share(latencies, 0.99)))
     return status
+
+
+def _set_aside(runner: Runner) -> tuple[dict[State, int], str]:
+    """How many events are in each state; and why that is not known."""
+    try:
+        return runner.outbox.counts(), ""
+    except DependencyError:
+        return {}, "the database does not answer: what is set aside in it is not counted"
 
 
 def _share(ordered: Sequence[float], share: float) -> float:

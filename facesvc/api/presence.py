@@ -1,7 +1,7 @@
 """``PresenceService``: who is where, what happened, and who was there for how long."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
@@ -14,10 +14,11 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from facesvc.api import convert, convert_events, paging
-from facesvc.api.service import Lobby
-from facesvc.errors import InputError
+from facesvc.api.service import Lobby, Service
+from facesvc.errors import DependencyError, InputError
 from facesvc.events.attendance import Attendance, attendances, midnight
 from facesvc.events.journal import Journal, Wanted
+from facesvc.events.plugin import Facts
 from facesvc.gallery.records import check_id
 from facesvc.v1 import presence_pb2, presence_pb2_grpc
 
@@ -48,10 +49,7 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
         }
         rest = sorted(key for key in found if key > after)
         page = rest[:size]
-        now = service.now()
-        known = await observer.read(
-            lambda: [service.plugins.facts((collection_id, subject_id), now) for subject_id, collection_id, _ in page]
-        )
+        known = await observer.read(partial(_facts, service, page))
         return presence_pb2.ListPresenceResponse(
             presences=[convert_events.presence(found[key], facts) for key, facts in zip(page, known, strict=True)],
             next_page_token=paging.token_after(request, *page[-1]) if len(rest) > size else "",
@@ -110,6 +108,15 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
             if len(found) > size
             else "",
         )
+
+
+def _facts(service: Service, page: Sequence[tuple[str, str, str]]) -> list[Mapping[str, Facts]]:
+    """In a thread: what plugins know of each; nothing while the database is away, for who is where is known without."""
+    now = service.now()
+    try:
+        return [service.plugins.facts((collection_id, subject_id), now) for subject_id, collection_id, _ in page]
+    except DependencyError:
+        return [{}] * len(page)
 
 
 def _attendances(

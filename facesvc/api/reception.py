@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from threading import Lock
 
 from facesvc.api.enrolling import Enrolment
 from facesvc.api.service import Service
@@ -21,6 +22,8 @@ class Reception:
         self._journal = journal
         self._now = now
         self._service: Service | None = None
+        # Plugins enrol beside the workers, who are busy with cameras: one picture at a time.
+        self._enrolling = Lock()
 
     def open(self, service: Service) -> None:
         """There is somebody to ask."""
@@ -63,7 +66,8 @@ class Reception:
         request = enrollment_pb2.EnrollSamplesRequest(
             collection_id=about[0], subject_id=about[1], image=common_pb2.Image(data=picture), source=source
         )
-        response = Enrolment(self._opened(), request, actor).answer()
+        with self._enrolling:
+            response = Enrolment(self._opened(), request, actor).answer()
         if response.HasField("error"):
             return f"{response.error.reason}: {response.error.message}"
         return enrollment_pb2.EnrollmentVerdict.Name(response.verdict).removeprefix("ENROLLMENT_VERDICT_")

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import time
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from facesvc.api import upkeep
+from facesvc.api import transport, upkeep
+from facesvc.api.access import Gatekeeper
 from facesvc.api.admin import AdminServicer
 from facesvc.api.enrollment import EnrollmentServicer
 from facesvc.api.observer import Observer
@@ -47,18 +49,19 @@ class Server:
     """Listens from ``start`` on, answers from ``open`` on; before, and after ``stop``, health says NOT_SERVING."""
 
     def __init__(self, settings: Settings) -> None:
-        self._grace_s = settings.server.shutdown_grace_seconds
+        self._settings = settings.server
         self._lobby = Lobby()
+        self._gatekeeper = Gatekeeper(self._lobby, time.monotonic, open_to_all=settings.server.plaintext)
         self._observer: Observer | None = None
         self._regulating: asyncio.Task[None] | None = None
         self._keeping_up: asyncio.Task[None] | None = None
+        self._putting_out: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
+        self._grpc = grpc.aio.server(interceptors=[StatusInterceptor(), self._gatekeeper], options=_options(settings))
         recognition_pb2_grpc.add_RecognitionServiceServicer_to_server(RecognitionServicer(self._lobby), self._grpc)
         enrollment = EnrollmentServicer(self._lobby)
         presence = PresenceServicer(self._lobby)
-        # The stubs call abstract what the generated base class answers: UNIMPLEMENTED.
-        admin = AdminServicer(self._lobby)  # type: ignore[abstract]
+        admin = AdminServicer(self._lobby, self._gatekeeper.put_out)
         enrollment_pb2_grpc.add_EnrollmentServiceServicer_to_server(enrollment, self._grpc)
         presence_pb2_grpc.add_PresenceServiceServicer_to_server(presence, self._grpc)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, self._grpc)
@@ -71,13 +74,18 @@ class Server:
         message = f"cannot listen on {address}: it is taken, or not an address of this machine; choose another"
         if _is_served_socket(address):
             raise DependencyError(message, reason="ADDRESS_UNAVAILABLE")
+        own = []
         try:
-            port = self._grpc.add_insecure_port(address)
+            for where, credentials in transport.ports(self._settings, address):
+                if credentials is None:
+                    own.append(self._grpc.add_insecure_port(where))
+                else:
+                    own.append(self._grpc.add_secure_port(where, credentials))
         except RuntimeError as error:
             raise DependencyError(message, reason="ADDRESS_UNAVAILABLE") from error
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._grpc.start()
-        return port
+        return own[0]
 
     async def open(self, service: Service) -> None:
         """Answer calls with ``service``, whose models are loaded and warm."""
@@ -86,16 +94,17 @@ class Server:
         self._lobby.open(service)
         self._regulating = asyncio.create_task(service.regulator.run())
         self._keeping_up = asyncio.create_task(upkeep.run(service))
+        self._putting_out = asyncio.create_task(self._gatekeeper.run())
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Turn new calls away, finish what runs, and close within the grace time."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lobby.close()
-        for task in (self._regulating, self._keeping_up):
+        for task in (self._regulating, self._keeping_up, self._putting_out):
             if task is not None:
                 task.cancel()
-        await self._grpc.stop(self._grace_s)
+        await self._grpc.stop(self._settings.shutdown_grace_seconds)
         if self._observer is not None:
             await self._observer.stop()
 

@@ -22,6 +22,7 @@ from facesvc.gallery import Gallery
 from facesvc.gallery.rotation import Rotation
 from facesvc.models.library import Library
 from facesvc.models.packs import Pack
+from facesvc.security.tokens import Tokens
 from facesvc.stream.mailbox import Mailbox
 from facesvc.stream.statistics import Statistics
 
@@ -80,6 +81,7 @@ class Service:
     rotation: Rotation
     observer: Observer
     plugins: Host
+    tokens: Tokens
     streams: Register
     enrollments: Register
     watchers: Register

@@ -27,6 +27,8 @@ _CODES: tuple[tuple[type[errors.FacesvcError], int], ...] = (
     (errors.AlreadyExistsError, code_pb2.ALREADY_EXISTS),
     (errors.InputError, code_pb2.INVALID_ARGUMENT),
     (errors.PreconditionError, code_pb2.FAILED_PRECONDITION),
+    (errors.UnauthenticatedError, code_pb2.UNAUTHENTICATED),
+    (errors.ForbiddenError, code_pb2.PERMISSION_DENIED),
     (errors.ExhaustedError, code_pb2.RESOURCE_EXHAUSTED),
     (errors.UnavailableError, code_pb2.UNAVAILABLE),
     (errors.DeadlineError, code_pb2.DEADLINE_EXCEEDED),
@@ -91,7 +93,7 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of ours, so that what it raises leaves as a status; health and reflection have their own."""
+    """Wraps every handler but those of health, so that what it raises leaves as a status."""
 
     async def intercept_service(
         self,
@@ -100,15 +102,20 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler":
         """Called by gRPC for each call."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/facesvc."):
+        if handler is None or handler_call_details.method.startswith("/grpc.health."):
             return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
-        streams_in = "stream" if handler.request_streaming else "unary"
-        streams_out = "stream" if handler.response_streaming else "unary"
-        behaviour = getattr(handler, f"{streams_in}_{streams_out}")
-        guarded = _guarded_stream(behaviour) if handler.response_streaming else _guarded_unary(behaviour)
-        make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
-        wrapped: Handler = make(guarded, handler.request_deserializer, handler.response_serializer)
-        return wrapped
+        return wrapped(handler, _guarded_unary, _guarded_stream)
+
+
+def wrapped(handler: "Handler", unary: Callable[[Any], Any], stream: Callable[[Any], Any]) -> "Handler":
+    """A handler with something around what it does: ``unary`` where it answers once, else ``stream``."""
+    streams_in = "stream" if handler.request_streaming else "unary"
+    streams_out = "stream" if handler.response_streaming else "unary"
+    behaviour = getattr(handler, f"{streams_in}_{streams_out}")
+    around = stream(behaviour) if handler.response_streaming else unary(behaviour)
+    make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
+    result: Handler = make(around, handler.request_deserializer, handler.response_serializer)
+    return result
 
 
 def _guarded_unary(behaviour: Any) -> Any:

@@ -6,13 +6,22 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from facesvc.cli import bench_gallery, bench_migration, bench_stages, bench_stream, bench_streams, bench_tune
+from facesvc.cli import (
+    bench_gallery,
+    bench_migration,
+    bench_plugins,
+    bench_stages,
+    bench_stream,
+    bench_streams,
+    bench_tune,
+)
 from facesvc.cli.console import Json, err, out, print_json, say, settings_of
 from facesvc.config import Settings
 
 app = typer.Typer(invoke_without_command=True)
 app.command()(bench_streams.streams)
 app.command()(bench_gallery.gallery)
+app.command()(bench_plugins.plugins)
 
 
 @app.callback()

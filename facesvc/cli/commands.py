@@ -16,6 +16,7 @@ from facesvc.cli import (
     backup,
     bench,
     camera,
+    certs,
     compare,
     console,
     demo,
@@ -25,6 +26,7 @@ from facesvc.cli import (
     evaluate,
     events,
     gallery,
+    init,
     keys,
     models,
     models_calibrate,
@@ -39,6 +41,7 @@ from facesvc.cli import (
     subjects,
     subjects_data,
     subjects_repair,
+    tokens,
     watch,
 )
 
@@ -51,6 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init.init)
 app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(enroll.enroll)
@@ -66,6 +70,8 @@ app.add_typer(receipts.app, name="receipts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")
 app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="token")
+app.add_typer(certs.app, name="certs")
 app.add_typer(plugins.app, name="plugins")
 app.command()(recognize.recognize)
 app.command()(camera.camera)
@@ -94,7 +100,13 @@ def _version(show: bool) -> None:  # noqa: FBT001 - typer's form of a callback
 def root(
     context: typer.Context,
     config_file: Annotated[
-        Path | None, typer.Option("--config", help="Settings as TOML.", envvar="FACESVC_CONFIG")
+        Path | None,
+        typer.Option(
+            "--config",
+            help="Settings as TOML.",
+            envvar="FACESVC_CONFIG",
+            show_default=f"{init.DEFAULT_CONFIG}, where it is there",
+        ),
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
     _: Annotated[
@@ -103,6 +115,8 @@ def root(
 ) -> None:
     """Settings and logs, before any command."""
     _set_up_logs(log_level)
+    if config_file is None and init.DEFAULT_CONFIG.exists():
+        config_file = init.DEFAULT_CONFIG
     context.obj = config.load(config_file)
 
 
@@ -131,13 +145,16 @@ def run() -> None:
 
 def add_commands_of_plugins(to: typer.Typer) -> None:
     """Mount what installed plugins bring; one that cannot be loaded is told of, and the rest goes on."""
-    taken = {group.name for group in to.registered_groups} | {command.name for command in to.registered_commands}
+    taken = set(typer.main.get_group(to).commands)
     for entry in entry_points(group=_COMMANDS):
         if entry.name in taken:
             continue
         try:
-            own = entry.load()
+            own, problem = entry.load(), ""
         except Exception as error:  # noqa: BLE001 - whatever importing somebody's package raises
-            console.complain(f"facesvc: the commands of plugin {entry.name} cannot be loaded: {error}", style="yellow")
-            continue
-        to.add_typer(own, name=entry.name)
+            own, problem = None, str(error)
+        if isinstance(own, typer.Typer):
+            to.add_typer(own, name=entry.name)
+        else:
+            words = f"the commands of plugin {entry.name} cannot be loaded: {problem or 'they are no typer app'}"
+            console.complain(f"facesvc: {words}", style="yellow")

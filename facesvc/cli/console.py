@@ -1,6 +1,7 @@
 """What the commands share: where they print, the settings they run under, and the server they talk to."""
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from facesvc.client import CallError, Client
-from facesvc.config import Settings
-from facesvc.errors import FacesvcError
+from facesvc.client import CallError, Client, Credentials
+from facesvc.config import ClientSettings, Settings
+from facesvc.errors import ConfigError, FacesvcError
 
 out = Console()
 """Results."""
@@ -51,12 +52,24 @@ def settings_of(context: typer.Context) -> Settings:
 
 def address_of(context: typer.Context, server: str) -> str:
     """The address of the server: as given on the command line, else as configured."""
-    return server or settings_of(context).server.listen
+    settings = settings_of(context)
+    return server or settings.client.address or settings.server.listen
 
 
 def client_of(context: typer.Context, server: str) -> Client:
-    """A client of the server."""
-    return Client(address_of(context, server))
+    """A client of the server. Raises ``ConfigError`` where what it is to show cannot be read."""
+    return Client(address_of(context, server), credentials=credentials_of(settings_of(context).client))
+
+
+def credentials_of(settings: ClientSettings) -> Credentials | None:
+    """What the commands show to the server; None for plain text. Raises ``ConfigError``."""
+    if settings.ca_file is None:
+        return None
+    try:
+        token = os.environ.get("FACESVC_TOKEN", "") or (settings.token_file.read_text() if settings.token_file else "")
+        return Credentials(ca=settings.ca_file.read_bytes(), token=token.strip())
+    except OSError as error:
+        raise ConfigError(f"client: {error.filename} cannot be read: {error.strerror}") from error
 
 
 def printable(text: str) -> str:

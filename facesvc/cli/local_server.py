@@ -22,7 +22,11 @@ class LocalServer:
     def __init__(self, settings: Settings, gallery: Path) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FACESVC_")}
         environment |= _as_environment(settings)
-        environment |= {"FACESVC_SERVER__LISTEN": "127.0.0.1:0", "FACESVC_GALLERY__PATH": str(gallery)}
+        environment |= {
+            "FACESVC_SERVER__LISTEN": "127.0.0.1:0",
+            "FACESVC_SERVER__PLAINTEXT": "true",
+            "FACESVC_GALLERY__PATH": str(gallery),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "facesvc", "serve"], stdout=subprocess.PIPE, env=environment, text=True
         )

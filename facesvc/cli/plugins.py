@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import islice
@@ -11,18 +12,21 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.json_format import MessageToJson
 
-from facesvc.cli import plugins_new, times
-from facesvc.cli.console import Json, Server, cell, client_of, complain, out, print_json, say, settings_of, table_of
+from facesvc.cli import plugins_new, plugins_table, times
+from facesvc.cli.console import Json, Server, client_of, complain, out, print_json, say, settings_of
 from facesvc.client import CallError
 from facesvc.delivery.kit import Clock, MemoryBox
-from facesvc.delivery.roll import Installed, enlist_one, installed
-from facesvc.errors import ConfigError, InputError
+from facesvc.delivery.roll import enlist_one, installed
+from facesvc.errors import ConfigError, FacesvcError, InputError
 from facesvc.events.plugin import Checks, Manifest, Step
 from facesvc.v1 import plugins_pb2
 
 app = typer.Typer(help="What events fire: presence in Teams, attendance, doors, and so on.", no_args_is_help=True)
 
 app.command("new")(plugins_new.new)
+
+_EXACT = 2**53
+_MARKS = {True: "ok", False: "FAILED", None: "-"}
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The plugin, as in [plugins.NAME].")]
 
@@ -35,66 +39,28 @@ class SetAside(Enum):
     UNCERTAIN = "uncertain"
 
 
-_MARKS = {True: "ok", False: "FAILED", None: "-"}
-
-
 @app.command("list")
 def list_(context: typer.Context, *, server: Server = "", as_json: Json = False) -> None:
     """List the plugins that are installed, and how those are that the server has at work."""
-    configured = settings_of(context).plugins
+    tables = settings_of(context).plugins
     try:
         with client_of(context, server) as client:
             running = {one.name: one for one in client.list_plugins()}
     except CallError as error:
         running = {}
-        complain(f"the server does not answer ({error}): only what is installed here is shown", style="yellow")
+        complain(f"the server does not answer ({error}): only what is installed here is shown")
     there = {one.name: one for one in installed()}
-    names = sorted(there.keys() | configured.keys() | running.keys())
-    rows = [_row(name, there.get(name), running.get(name), configured=name in configured) for name in names]
+    names = sorted(there.keys() | tables.keys() | running.keys())
+    rows = [plugins_table.row_of(name, there.get(name), running.get(name), tables.get(name)) for name in names]
     if as_json:
         print_json(rows)
-        return
-    if not rows:
+    elif rows:
+        out.print(plugins_table.counts(rows) if running else plugins_table.purposes(rows))
+        for row in rows:
+            if trouble := row["problem"] or row["last_error"]:
+                say(f"{row['name']}: {trouble}", style="yellow")
+    else:
         say("no plugin is installed: pip install facesvc-graph, say")
-        return
-    table = table_of("Plugin", "Version", "State", "Delivered", "Waiting", "Dead", "Expired", "p99", "Last error")
-    for row in rows:
-        counts = (row["delivered"], row["waiting"], row["dead"], row["expired"])
-        latency = row["p99_latency_seconds"]
-        table.add_row(
-            cell(row["name"], "bold"),
-            cell(row["version"]),
-            cell(row["state"]),
-            *("" if count is None else str(count) for count in counts),
-            "" if latency is None else f"{latency * 1000:.0f} ms",
-            cell(row["problem"] or row["last_error"]),
-        )
-    out.print(table)
-
-
-def _row(
-    name: str, there: Installed | None, running: plugins_pb2.PluginStatus | None, *, configured: bool
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": name,
-        "version": there.version if there else "",
-        "summary": there.manifest.summary if there and there.manifest else "",
-        "state": "configured, not at work" if configured else "installed",
-        "problem": there.problem if there else "it is not installed on this machine",
-        **dict.fromkeys(("delivered", "failures", "waiting", "dead", "expired", "uncertain", "missed")),
-        "last_error": "",
-        "p99_latency_seconds": None,
-        "commands": dict(there.manifest.commands) if there and there.manifest else {},
-    }
-    if running is None:
-        return row
-    state = plugins_pb2.PluginCondition.Name(running.condition).removeprefix("PLUGIN_CONDITION_").lower()
-    row |= {"version": running.version, "summary": running.summary, "state": state, "problem": running.problem}
-    row |= {one: getattr(running, one) for one in ("delivered", "failures", "waiting", "dead", "expired", "uncertain")}
-    row |= {"missed": running.missed, "last_error": running.last_error, "commands": dict(running.commands)}
-    if running.HasField("p99_latency"):
-        row["p99_latency_seconds"] = running.p99_latency.ToMicroseconds() / 1e6
-    return row
 
 
 @app.command("test")
@@ -103,7 +69,8 @@ def check(context: typer.Context, name: Name, *, as_json: Json = False) -> None:
 
     Exit status 1 where a step fails.
     """
-    enlisted = enlist_one(_manifest(name), settings_of(context).plugins.get(name, {}))
+    settings = settings_of(context)
+    enlisted = enlist_one(_manifest(name), settings.plugins.get(name, {}), settings.policies)
     plugin: object = enlisted.manifest.make(enlisted.settings, MemoryBox(name, clock=Clock(datetime.now(UTC))))
     steps = asyncio.run(_steps(plugin, quiet=as_json)) if isinstance(plugin, Checks) else []
     if as_json:
@@ -117,11 +84,21 @@ def check(context: typer.Context, name: Name, *, as_json: Json = False) -> None:
 async def _steps(plugin: Checks, *, quiet: bool) -> list[Step]:
     """All steps; each is told as it is taken."""
     steps = []
-    async for step in plugin.check():
+    async for step in _taken(plugin):
         steps.append(step)
         if not quiet:
             (complain if step.ok is False else say)(f"{_MARKS[step.ok]:<7}{step.name}: {step.detail}")
     return steps
+
+
+async def _taken(plugin: Checks) -> AsyncIterator[Step]:
+    """The steps; what the plugin did not foresee is one that failed."""
+    try:
+        async for step in plugin.check():
+            yield step
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+        words = error.message if isinstance(error, FacesvcError) else f"{type(error).__name__}: {error}"
+        yield Step(name="check", ok=False, detail=words)
 
 
 def _manifest(name: str) -> Manifest[Any]:
@@ -145,14 +122,22 @@ def dead_letters(
 ) -> None:
     """Print the events that a plugin did not take or was not given, oldest first, a line each."""
     wanted = plugins_pb2.DeadLetterState.Value(f"DEAD_LETTER_STATE_{state.name}")
+    none = True
     with client_of(context, server) as client:
         for letter in islice(client.list_dead_letters(name, state=wanted), limit or None):
+            none = False
             if as_json:
                 print_json(_letter_as_json(letter))
             else:
-                about = "/".join(part for part in (letter.collection_id, letter.subject_id) if part) or "-"
-                when, tries = times.in_words(letter.update_time), f"{letter.attempts} tries"
-                say(f"{letter.number:>8}  {when}  {about}  {tries}  {letter.error}")
+                say(_letter_in_words(letter))
+    if none and not as_json:
+        say("none")
+
+
+def _letter_in_words(letter: plugins_pb2.DeadLetter) -> str:
+    about = "/".join(part for part in (letter.collection_id, letter.subject_id) if part) or "-"
+    tries = {0: "not tried", 1: "1 try"}.get(letter.attempts, f"{letter.attempts} tries")
+    return f"{letter.number:>8}  {times.in_words(letter.update_time)}  {about}  {tries}  {letter.error}".rstrip()
 
 
 def _letter_as_json(letter: plugins_pb2.DeadLetter) -> dict[str, Any]:
@@ -195,21 +180,34 @@ def call(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
     *,
     server: Server = "",
+    as_json: Json = False,
 ) -> None:
     """Ask a plugin of the server for something that it offers.
 
-    An answer that is text is printed as it is, everything else as JSON.
+    An answer that is text is printed as it is, unless --json asks for JSON; everything else is JSON.
     """
+    given = dict(map(_argument, arguments or ()))
     with client_of(context, server) as client:
-        answer = json.loads(MessageToJson(client.call_plugin(name, command, dict(map(_argument, arguments or ())))))
-    if isinstance(answer, str):
-        sys.stdout.write(answer if answer.endswith("\n") else f"{answer}\n")
-    else:
+        text = MessageToJson(client.call_plugin(name, command, given))
+    # The order of fields is lost on the way.
+    answer = json.loads(text, parse_float=_number, object_pairs_hook=lambda pairs: dict(sorted(pairs)))
+    if as_json or not isinstance(answer, str):
         print_json(answer)
+    elif out.is_terminal:
+        for line in answer.splitlines():
+            say(line)
+    else:
+        sys.stdout.write(answer if answer.endswith("\n") else f"{answer}\n")
+
+
+def _number(text: str) -> float | int:
+    """A number of ``google.protobuf.Value``, which knows no other than doubles."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= _EXACT else value
 
 
 def _argument(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not (key and separator):
-        raise InputError(f"{text!r} is no argument: write KEY=VALUE")
+        raise InputError(f"{text!a} is no argument: write KEY=VALUE")
     return key, value

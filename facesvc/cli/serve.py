@@ -5,15 +5,11 @@ import signal
 import sys
 from typing import Annotated
 
-import structlog
 import typer
 
 from facesvc.app import App
 from facesvc.cli.console import settings_of
 from facesvc.config import Settings
-
-_PRIVATE = ("127.", "[::1]", "localhost:", "unix:")
-_log = structlog.get_logger(__name__)
 
 
 def serve(
@@ -21,12 +17,15 @@ def serve(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one; unix:PATH a socket.")
     ] = "",
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", help="No TLS and no questions asked; on this machine only.")
+    ] = False,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C; prints a line with its address once it answers."""
     settings = settings_of(context)
-    if listen:
-        settings = settings.model_copy(update={"server": settings.server.model_copy(update={"listen": listen})})
-    asyncio.run(_serve(settings))
+    changes: dict[str, object] = {"listen": listen} if listen else {}
+    changes |= {"plaintext": True} if plaintext else {}
+    asyncio.run(_serve(settings.model_copy(update={"server": settings.server.model_copy(update=changes)})))
 
 
 async def _serve(settings: Settings) -> None:
@@ -34,10 +33,6 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    if not settings.server.listen.startswith(_PRIVATE):
-        _log.warning(
-            "others can reach this server, and it has no TLS and no authentication", listen=settings.server.listen
-        )
     app = App(settings)
     async with app:
         sys.stdout.write(f"facesvc is serving on {app.address}\n{app.models_in_words}\n")

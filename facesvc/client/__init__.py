@@ -14,15 +14,15 @@ Both have the same methods with the same arguments; they take plain values and r
 
 Reading order, which is the import order: ``errors`` (what went wrong, and whose iterator it was), ``requests`` and
 ``people_requests`` (the messages that are sent), ``connection`` (where to, and how), ``sync_calls``, ``sync_people``,
-``sync_plugins``, ``sync`` (one client, part by part), ``aio_calls``, ``aio_people``, ``aio_plugins``, ``aio`` (the
-other); for cameras ``pacing`` (how
-much is sent, and when), ``ledger`` (what came of it), ``capture`` (pictures), ``camera`` (the loop).
+``sync_plugins``, ``sync_tokens``, ``sync`` (one client, part by part), and the same with ``aio`` (the other); for
+cameras ``pacing`` (how much is sent, and when), ``ledger`` (what came of it), ``capture`` (pictures), ``camera`` (the
+loop).
 """
 
 from facesvc.client.aio import AsyncClient
 from facesvc.client.camera import CameraLoop, Times
 from facesvc.client.capture import FrameSource
-from facesvc.client.connection import DEFAULT_ADDRESS
+from facesvc.client.connection import DEFAULT_ADDRESS, Credentials
 from facesvc.client.errors import CallError
 from facesvc.client.ledger import Figures
 from facesvc.client.pacing import Level
@@ -36,6 +36,7 @@ __all__ = [
     "CallError",
     "CameraLoop",
     "Client",
+    "Credentials",
     "Figures",
     "Filters",
     "FrameSource",

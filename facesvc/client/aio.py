@@ -8,13 +8,13 @@ from grpc_health.v1 import health_pb2
 
 from facesvc.client import requests
 from facesvc.client.aio_calls import Source, made
-from facesvc.client.aio_plugins import AsyncPluginCalls
+from facesvc.client.aio_tokens import AsyncTokenCalls
 from facesvc.client.connection import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from facesvc.client.requests import Filters
 from facesvc.v1 import admin_pb2, presence_pb2, recognition_pb2
 
 
-class AsyncClient(AsyncPluginCalls):
+class AsyncClient(AsyncTokenCalls):
     """The same for asyncio. Belongs on one event loop; see ``Client`` for what the calls do."""
 
     async def wait_until_serving(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

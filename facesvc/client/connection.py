@@ -1,4 +1,8 @@
-"""Where the server is, unless said otherwise, and how a channel to it is set."""
+"""Where the server is, unless said otherwise, how a channel to it is set, and how a client says who it is."""
+
+from dataclasses import dataclass, field
+
+import grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 # How long a call may take, and how long the models may take to load, unless said otherwise.
@@ -16,3 +20,24 @@ OPTIONS = (
     # The server is in this office: a proxy for the web is not the way to it.
     ("grpc.enable_http_proxy", 0),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How a client knows the server, and the server the client; all PEM but ``token``.
+
+    ``ca``: the authority that the server's certificate has to be of; empty: those of the system. ``certificate`` and
+    ``key``: the client's own, for ``server.listen_mtls``.
+    """
+
+    ca: bytes = b""
+    token: str = field(default="", repr=False)
+    certificate: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+
+    def for_channel(self) -> grpc.ChannelCredentials:
+        """As gRPC takes them."""
+        channel = grpc.ssl_channel_credentials(self.ca or None, self.key or None, self.certificate or None)
+        if not self.token:
+            return channel
+        return grpc.composite_channel_credentials(channel, grpc.access_token_call_credentials(self.token))

@@ -10,11 +10,11 @@ from grpc_health.v1 import health_pb2
 from facesvc.client import requests
 from facesvc.client.connection import DEFAULT_TIMEOUT_S, LONG_TIMEOUT_S
 from facesvc.client.requests import Filters
-from facesvc.client.sync_plugins import PluginCalls
+from facesvc.client.sync_tokens import TokenCalls
 from facesvc.v1 import admin_pb2, presence_pb2, recognition_pb2
 
 
-class Client(PluginCalls):
+class Client(TokenCalls):
     """Calls a facesvc server and waits for the answers. May be used from several threads."""
 
     def wait_until_serving(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
-from facesvc.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS
+from facesvc.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS, Credentials
 from facesvc.client.errors import KeptError, translated
 from facesvc.v1 import admin_pb2_grpc, enrollment_pb2_grpc, plugins_pb2_grpc, presence_pb2_grpc, recognition_pb2_grpc
 
@@ -19,10 +19,20 @@ R = TypeVar("R")
 class Calls:
     """A connection, and the ways to call over it."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        credentials: Credentials | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        """``credentials`` None: plain text, which a server speaks on its own machine only, where it is told to."""
         self._address = address
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials.for_channel(), options=OPTIONS)
         self._recognition = recognition_pb2_grpc.RecognitionServiceStub(self._channel)
         self._enrollment = enrollment_pb2_grpc.EnrollmentServiceStub(self._channel)
         self._presence = presence_pb2_grpc.PresenceServiceStub(self._channel)

@@ -8,7 +8,9 @@ Each plugin runs in a thread of its own, on an event loop of its own, with a tim
 does, or fails to do, holds up recognition, the journal, or another plugin.
 
 Reading order, which is the import order: ``schema`` (the tables), ``wants`` (which events), ``breaker`` (when to try
-again), ``lanes`` (what waits), ``outbox`` (on the disk), ``notes`` (what plugins keep and found out), ``courier`` (the
-deliveries to one plugin), ``roll`` (which plugins there are), ``desk`` (what a plugin is given), ``runner`` (one plugin
-at work), ``host`` (all of them; the way in). ``kit``, ``rig`` and ``contract`` are for tests of plugins.
+again), ``outbox`` (on the disk), ``lanes`` (what waits), ``pace`` (when to give up), ``ledger`` (what is still to be
+written down), ``calling`` (calls that may hang), ``handover`` (one event, once), ``courier`` (the deliveries to one
+plugin), ``notes`` (what plugins keep and found out), ``desk`` (what a plugin is given), ``roll`` (which plugins there
+are), ``threads`` and ``runner`` (one plugin at work), ``host`` (all of them; the way in). ``kit``, ``rig`` and
+``contract`` are for tests of plugins.
 """

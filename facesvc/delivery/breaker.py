@@ -61,7 +61,9 @@ class Breaker:
         self.failures, self._trying = 0, False
 
     def failed(self, clock: float) -> None:
-        """It is not."""
+        """It is not. What was begun before it was left alone says nothing new."""
+        if self.is_open and clock < self._until:
+            return
         self.failures += 1
         self._trying = False
         doublings = min(self.failures - _FAILURES, _MAX_DOUBLINGS)

@@ -1,68 +1,37 @@
 """The deliveries to one plugin: on its own event loop, with nobody else's time.
 
-What was delivered is written down a moment later, all together; what failed at once. So a crash has events delivered
-again that were delivered within the last moment, and loses none. A plugin that must not get anything twice is given an
-event only after it was written down that it is.
+What was delivered is written down a moment later, all together; what failed, or takes long, at once. So a crash has
+events delivered again that were delivered within the last moment, and loses none. A plugin that must not get anything
+twice is given an event only after it was written down that it is.
 """
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 
-import structlog
-
-from facesvc.delivery.breaker import Breaker, wait_after
+from facesvc.delivery.calling import Calls, in_words
+from facesvc.delivery.handover import Handover, Tally
 from facesvc.delivery.lanes import Item, Lanes, lane_of
-from facesvc.delivery.outbox import Entry, Lane, Outbox, State
+from facesvc.delivery.ledger import Ledger
+from facesvc.delivery.outbox import Entry, Lane, Outbox
+from facesvc.delivery.pace import Pace
 from facesvc.delivery.wants import Wants
-from facesvc.errors import DependencyError, FacesvcError
-from facesvc.events.plugin import About, Delivery, Facts, Forgets, Plugin, TryLaterError, UndeliverableError
+from facesvc.errors import DependencyError
+from facesvc.events.plugin import About, Facts, Forgets, Plugin
 from facesvc.events.records import Event
 
-_WINDOW = 128  # events in memory that are neither delivered nor written down as waiting
 _MAX_WAITING = 10_000
-_FLUSH_S = 0.2
-_LONGEST_WAIT_S = 1.0
-_CANCEL_S = 1.0
+_PAGE = 1000
+_LONGEST_REST_S = 1.0
 _AWAY_S = 1.0
-_LATENCIES = 1000
-
-_log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How a plugin is treated: ``[plugins.NAME.delivery]``."""
-
-    timeout_s: float = 10.0
-    concurrency: int = 8
-    attempts: int = 8
-    give_up_after: timedelta = timedelta(hours=24)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has been done since the start."""
-
-    delivered: int = 0
-    failures: int = 0
-    dead: int = 0
-    expired: int = 0
-    missed: int = 0
-    last_error: str = ""
-    last_error_time: datetime | None = None
+_SLOW_S = 1.0
+_GRACE_S = 1.5
+_LONGEST_HOLD = timedelta(hours=1)
 
 
 class Courier:
-    """Delivers to one plugin; ``run`` until ``stop``. All on one event loop, but for ``status`` what says otherwise.
-
-    ``publish`` takes the facts that the plugin returned about the person of an event.
-    """
+    """Delivers to one plugin; ``run`` until ``stop``. All on one event loop, but for the properties."""
 
     def __init__(
         self,
@@ -70,58 +39,69 @@ class Courier:
         wants: Wants,
         outbox: Outbox,
         pace: Pace,
+        calls: Calls,
         publish: Callable[[Event, Facts], Awaitable[None]],
         *,
         now: Callable[[], datetime],
         clock: Callable[[], float],
         draw: random.Random,
     ) -> None:
-        self.tally = Tally()
-        self.latencies_s: deque[float] = deque(maxlen=_LATENCIES)
-        """From the moment of an event to its first try, of the last thousand."""
-        self.beat = clock()
-        """When the loop was last seen to turn, by the clock."""
-        self.breaker = Breaker()
         self._plugin = plugin
         self._wants = wants
-        self._outbox = outbox
         self._pace = pace
-        self._publish = publish
+        self._calls = calls
         self._now = now
         self._clock = clock
-        self._draw = draw
         self._lanes = Lanes()
-        self._place = self._written_place = self._read_to = 0
-        self._open: set[int] = set()  # read, and neither settled nor written down
-        self._known: set[int] = set()  # after the place, and settled before the start
-        self._done: list[int] = []
-        self._entries: list[Entry] = []
-        self._flush_at = 0.0
-        self._away_until = 0.0
+        self._ledger = Ledger(outbox, now, clock)
+        self._handover = Handover(
+            plugin, wants, pace, calls, publish, self._lanes, self._ledger, now=now, clock=clock, draw=draw
+        )
         self._running: set[asyncio.Task[None]] = set()
-        self._stuck: set[asyncio.Future[Any]] = set()
-        self._forgotten: set[Lane] = set()
+        self._away_until = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
-        self._reload = True
+        self._loads_wanted, self._loads_done = 1, 0
+        self._may_be_more = True
+        self._bug: BaseException | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """What has been done since the start."""
+        return self._handover.tally
+
+    @property
+    def latencies_s(self) -> Sequence[float]:
+        """From the moment of an event to its first try, of the last thousand."""
+        return self._handover.latencies_s.copy()
 
     @property
     def waiting(self) -> int:
-        """Events that are in hand or wait to be tried again."""
-        return len(self._lanes)
+        """Events that are in hand or wait to be tried again; not 0 while there may be more of them on the disk."""
+        return len(self._lanes) or int(self._is_to_load)
 
     @property
     def place(self) -> int:
-        """Up to which event all are settled."""
-        return self._place
+        """Up to which event all are dealt with or written down."""
+        return self._ledger.certain_place
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the last tries failed, and the other side is left alone."""
+        return self._handover.breaker.is_open
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether as many calls as may be do not end."""
+        return self._calls.stuck >= self._pace.concurrency
 
     def notify(self) -> None:
-        """There may be news in the journal."""
+        """There may be news in the journal, or room for one more call."""
         self._wake.set()
 
     def reload(self) -> None:
         """What waits was changed on the disk."""
-        self._reload = True
+        self._loads_wanted += 1
         self._wake.set()
 
     def stop(self) -> None:
@@ -130,301 +110,149 @@ class Courier:
         self._wake.set()
 
     async def forget(self, about: About) -> None:
-        """Somebody was erased, and what is on the disk of them."""
-        for item in self._lanes.forget(about):
-            self._open.discard(item.sequence)
-        self._entries = [one for one in self._entries if (one.collection_id, one.subject_id) != about]
-        if self._running:
-            self._forgotten.add(about)  # of one that is being delivered nothing is written down
+        """Somebody was erased: of them nothing is delivered or written any more, and the plugin is told."""
+        await self._ledger.forget(about, [item.sequence for item in self._lanes.forget(about)])
         if isinstance(self._plugin, Forgets):
-            await asyncio.wait_for(self._plugin.forget(about), self._pace.timeout_s)
+            try:
+                await self._calls.within(self._pace.timeout_s, self._plugin.forget, about)
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+                self._handover.note_failure(f"somebody was erased, and not forgotten: {in_words(error)}")
 
     async def run(self) -> None:
-        """Deliver until ``stop``. Raises ``DependencyError`` where the database cannot be used at first."""
-        self._place, self._known = await asyncio.to_thread(self._outbox.open, self._now())
-        self._written_place = self._read_to = self._place
-        while not self._stopping:
-            self._wake.clear()
-            self.beat = self._clock()
-            if self.beat >= self._away_until:
-                try:
-                    await self._turn()
-                except DependencyError as error:
-                    self._failed_at_all(error)
-                    self._away_until = self._clock() + _AWAY_S
-            await self._rest()
-        await self._end()
+        """Deliver until ``stop``. Raises ``DependencyError`` where the database cannot be used at first.
+
+        After anything else that it raises, which is a bug of ours, another courier goes on by what is on the disk.
+        """
+        await self._ledger.open()
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                if self._clock() >= self._away_until:
+                    try:
+                        await self._turn()
+                    except DependencyError as error:
+                        self._is_away(error)
+                await self._rest()
+                if self._bug is not None:
+                    raise self._bug
+        finally:
+            await self._end()
 
     async def _turn(self) -> None:
-        if self._reload:
-            self._reload = False
+        if self._is_to_load and len(self._lanes) < _MAX_WAITING // 2:
             await self._load_waiting()
         await self._read()
+        for lane in self._lanes.slow(self._clock() - _SLOW_S):
+            self._handover.wait_behind(lane)
         self._lanes.wake(self._clock())
         self._begin()
-        if self._entries or self._clock() >= self._flush_at:
-            await self._flush()
+        await self._ledger.flush()
+
+    def _is_away(self, error: DependencyError) -> None:
+        self._handover.note_failure(error.message)
+        self._away_until = self._clock() + _AWAY_S
 
     async def _rest(self) -> None:
         """Until there may be something to do, and no longer than a second."""
-        times = [self._lanes.next_wake(), self.breaker.until()]
-        if self._done or self._place != self._written_place:
-            times.append(self._flush_at)
-        clock = self._clock()
-        due = min((time - clock for time in times if time is not None and time > clock), default=_LONGEST_WAIT_S)
+        clock, resumption = self._clock(), self._handover.breaker.until()
+        times = [clock + _LONGEST_REST_S, self._lanes.next_wake(), self._ledger.flush_time]
+        if resumption is not None and resumption > clock:
+            times.append(resumption)
+        if self._may_be_more and self._may_read:
+            times.append(clock)
+        rest = min(max(time, self._away_until) for time in times if time is not None) - clock
         try:
-            async with asyncio.timeout(min(due, _LONGEST_WAIT_S)):
+            async with asyncio.timeout(rest):
                 await self._wake.wait()
         except TimeoutError:
             pass
 
     async def _end(self) -> None:
         if self._running:
-            _, late = await asyncio.wait(self._running, timeout=self._pace.timeout_s)
+            _, late = await asyncio.wait(self._running, timeout=min(self._pace.timeout_s, _GRACE_S))
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=_CANCEL_S)
+                await asyncio.wait(late)  # each is cancelled within its time
         try:
-            await self._flush()
+            await self._ledger.flush(now=True)
         except DependencyError as error:
-            self._failed_at_all(error)
+            self._handover.note_failure(error.message)
+
+    @property
+    def _is_to_load(self) -> bool:
+        return self._loads_done != self._loads_wanted
 
     async def _load_waiting(self) -> None:
-        after = 0
-        while page := await asyncio.to_thread(self._outbox.waiting, after, 1000):
-            after = page[-1].sequence
+        """Take up what waits on the disk, as far as there is room; the rest later, and before anything new."""
+        in_hand = self._lanes.sequences | self._ledger.unwritten
+        wanted, after = self._loads_wanted, 0
+        while page := await self._ledger.waiting(after, _PAGE):
             for entry in page:
-                if entry.sequence not in self._lanes:
+                if len(self._lanes) >= _MAX_WAITING:
+                    return
+                if entry.sequence not in in_hand:
                     await self._take_up(entry)
+            after = page[-1].sequence
+        self._loads_done = wanted
 
     async def _take_up(self, entry: Entry) -> None:
         """An entry from the disk; of nobody known, its camera is only in the event."""
-        lane = (entry.collection_id, entry.subject_id)
-        item = Item(entry.sequence, None, entry)
+        lane, item = (entry.collection_id, entry.subject_id), Item(entry.sequence, None, entry)
         if not entry.subject_id:
-            event = await asyncio.to_thread(self._outbox.event, entry.sequence)
-            if event is None:
-                self._done.append(entry.sequence)
+            item.event = await self._ledger.find(entry.sequence)
+            if item.event is None:
+                self._ledger.finish(entry.sequence)
+                self.tally.missed += 1
                 return
-            lane, item.event = lane_of(event), event
+            lane = lane_of(item.event)
         self._lanes.add(lane, item)
-        wait = min(entry.next_time - self._now(), timedelta(hours=1)).total_seconds()
-        if wait > 0 and entry.attempts:
-            self._hold_if_first(lane, item, self._clock() + wait)
+        wait = min(entry.next_time - self._now(), _LONGEST_HOLD).total_seconds()
+        if wait > 0 and entry.attempts and self._lanes.is_first(lane, item):
+            self._lanes.hold(lane, self._clock() + wait)
 
-    def _hold_if_first(self, lane: Lane, item: Item, until: float) -> None:
-        if self._lanes.is_first(lane, item):
-            self._lanes.hold(lane, until)
+    @property
+    def _may_read(self) -> bool:
+        """Whether there is room for new events, and the other side is not left alone."""
+        breaker = self._handover.breaker
+        until = breaker.until()
+        is_left_alone = breaker.is_open and (until is None or until > self._clock())
+        return not (self._is_to_load or is_left_alone) and self._ledger.has_room and len(self._lanes) < _MAX_WAITING
 
     async def _read(self) -> None:
-        """New events, as far as there is room for them, unless the other side is left alone."""
-        resting = self.breaker.is_open and not self._may_try()
-        while not resting and len(self._open) < _WINDOW and len(self._lanes) < _MAX_WAITING:
-            limit = _WINDOW - len(self._open)
-            events, up_to, missed = await asyncio.to_thread(self._outbox.read, self._read_to, limit)
+        """The next new events; what comes of them is begun and written down before those after them."""
+        if self._may_read:
+            events, missed, self._may_be_more = await self._ledger.read()
             self.tally.missed += missed
             for sequence, event in events:
                 self._take(sequence, event)
-            moved = up_to > self._read_to
-            self._read_to = max(up_to, self._read_to)
-            self._settle_place()
-            if len(events) < limit or not moved:
-                return
-
-    def _may_try(self) -> bool:
-        until = self.breaker.until()
-        return until is not None and until <= self._clock()
 
     def _take(self, sequence: int, event: Event) -> None:
-        if sequence in self._known or sequence in self._lanes or not self._wants.wanted(event):
-            return
-        if self._wants.is_late(event, self._now()):
-            self._expire(Item(sequence, event), event)
-            return
-        lane, item = lane_of(event), Item(sequence, event)
-        if self._lanes.add(lane, item):
-            self._write_down(item, self._entry(item, event, State.WAITING))
-        else:
-            self._open.add(sequence)
-
-    def _settle_place(self) -> None:
-        self._place = min(self._open) - 1 if self._open else self._read_to
+        item = Item(sequence, event)
+        if not self._wants.wanted(event):
+            self._ledger.close(sequence)
+        elif self._wants.is_late(event, self._now()):
+            self._handover.expire(item, event)
+        elif self._lanes.add(lane_of(event), item):
+            self._handover.wait(item, event)
 
     def _begin(self) -> None:
         """Try what is ready, as many at a time as may be."""
-        while self._lanes.is_ready and len(self._running) + len(self._stuck) < self._pace.concurrency:
-            if not self.breaker.admits(self._clock()):
+        while self._lanes.is_ready and len(self._running) + self._calls.stuck < self._pace.concurrency:
+            if not self._handover.breaker.admits(self._clock()):
                 return
-            lane, item = self._lanes.take()
-            task = asyncio.create_task(self._try(lane, item))
+            task = asyncio.create_task(self._try(*self._lanes.take(self._clock())))
             self._running.add(task)
             task.add_done_callback(self._ended)
 
+    async def _try(self, lane: Lane, item: Item) -> None:
+        try:
+            await self._handover.give(lane, item)
+        except DependencyError as error:
+            self._is_away(error)
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not self._running:
-            self._forgotten.clear()
-        self._settle_place()
         self._wake.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a delivery failed by a bug of ours", plugin=self._outbox.plugin, exc_info=error)
-
-    async def _try(self, lane: Lane, item: Item) -> None:
-        """One event, once, and what comes of it."""
-        try:
-            event = item.event or await asyncio.to_thread(self._outbox.event, item.sequence)
-            if event is None:
-                self.breaker.left_alone()
-                self._finish(lane, item)
-                return
-            if self._wants.is_late(event, self._now()):
-                self.breaker.left_alone()
-                self._expire(item, event)
-                self._lanes.finish(lane)
-                return
-            if self._wants.at_most_once:
-                begun = self._entry(item, event, State.BEGUN, attempts=item.tries + 1)
-                await asyncio.to_thread(self._outbox.settle, self._written_place, [], [begun])
-                item.entry = begun
-        except DependencyError as error:
-            self._failed_at_all(error)
-            self._away_until = self._clock() + _AWAY_S
-            self.breaker.left_alone()
-            self._lanes.give_back(lane)
-            return
-        await self._deliver(lane, item, event)
-
-    async def _deliver(self, lane: Lane, item: Item, event: Event) -> None:
-        first = item.tries <= (1 if self._wants.at_most_once else 0)
-        if first:
-            self.latencies_s.append(max(0.0, (self._now() - event.event_time).total_seconds()))
-        attempt = item.tries if self._wants.at_most_once else item.tries + 1
-        expire_time = self._wants.expire_time(event)
-        delivery = Delivery(event=event, number=item.sequence, attempt=attempt, expire_time=expire_time)
-        try:
-            facts = await self._call(delivery)
-            if facts is not None:
-                await self._publish(event, facts)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-            self._fail(lane, item, event, attempt, error)
-            return
-        self.breaker.succeeded()
-        self.tally.delivered += 1
-        self._finish(lane, item)
-
-    async def _call(self, delivery: Delivery) -> Facts | None:
-        call = asyncio.ensure_future(self._plugin.handle(delivery))
-        try:
-            done, _ = await asyncio.wait({call}, timeout=self._pace.timeout_s)
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-        if done:
-            if call.cancelled():
-                raise RuntimeError("it cancelled itself")
-            return call.result()
-        call.cancel()
-        await asyncio.wait({call}, timeout=_CANCEL_S)
-        if not call.done():
-            self._stuck.add(call)
-            call.add_done_callback(self._came_loose)
-        raise TimeoutError(f"it took longer than {self._pace.timeout_s:g} s")
-
-    def _came_loose(self, call: "asyncio.Future[Any]") -> None:
-        self._stuck.discard(call)
-        if not call.cancelled():
-            call.exception()  # heard of, so that asyncio does not report it
-        self._wake.set()
-
-    def _finish(self, lane: Lane, item: Item) -> None:
-        """Delivered, or there is nothing to deliver."""
-        self._lanes.finish(lane)
-        if item.entry is not None:
-            self._done.append(item.sequence)
-            item.entry = None
-        self._open.discard(item.sequence)
-
-    def _expire(self, item: Item, event: Event) -> None:
-        self.tally.expired += 1
-        self._write_down(item, self._entry(item, event, State.EXPIRED, error="it came too late"))
-
-    def _fail(self, lane: Lane, item: Item, event: Event, attempt: int, error: Exception) -> None:
-        """It did not work: wait, or give up."""
-        now = self._now()
-        words = error.message if isinstance(error, FacesvcError) else f"{type(error).__name__}: {error}"
-        self._note_failure(words, now)
-        refused = isinstance(error, UndeliverableError)
-        if refused:
-            self.breaker.succeeded()  # it answered
-        else:
-            self.breaker.failed(self._clock())
-        item.errors += not isinstance(error, (TryLaterError, DependencyError))
-        state = self._state_after(item, error, now)
-        if lane in self._forgotten:
-            self._finish(lane, item)
-            return
-        entry = self._entry(item, event, state, attempts=attempt, error=words)
-        if state is not State.WAITING:
-            self.tally.dead += state is State.DEAD
-            self._write_down(item, entry)
-            self._lanes.finish(lane)
-            return
-        wait = wait_after(attempt, error.after if isinstance(error, TryLaterError) else None, self._draw)
-        self._write_down(item, replace(entry, next_time=now + wait))
-        self._lanes.hold(lane, self._clock() + wait.total_seconds())
-        for one in self._lanes.behind(lane):
-            if one.sequence in self._open and one.event is not None:
-                self._write_down(one, self._entry(one, one.event, State.WAITING))
-
-    def _state_after(self, item: Item, error: Exception, now: datetime) -> State:
-        known = isinstance(error, FacesvcError)
-        if self._wants.at_most_once and not known:
-            return State.UNCERTAIN
-        if isinstance(error, UndeliverableError) or item.errors >= self._pace.attempts:
-            return State.DEAD
-        first_time = item.entry.first_time if item.entry else now
-        return State.DEAD if now - first_time >= self._pace.give_up_after else State.WAITING
-
-    def _note_failure(self, words: str, now: datetime) -> None:
-        self.tally.failures += 1
-        self.tally.last_error, self.tally.last_error_time = words, now
-        _log.warning("a plugin failed", plugin=self._outbox.plugin, error=words)
-
-    def _failed_at_all(self, error: DependencyError) -> None:
-        self._note_failure(error.message, self._now())
-
-    def _entry(self, item: Item, event: Event, state: State, *, attempts: int | None = None, error: str = "") -> Entry:
-        now = self._now().astimezone(UTC)
-        return Entry(
-            sequence=item.sequence,
-            event_id=event.event_id,
-            collection_id=event.collection_id,
-            subject_id=event.about,
-            state=state,
-            attempts=item.tries if attempts is None else attempts,
-            first_time=item.entry.first_time if item.entry else now,
-            next_time=now,
-            update_time=now,
-            error=error,
-        )
-
-    def _write_down(self, item: Item, entry: Entry) -> None:
-        item.entry = entry
-        self._entries.append(entry)
-        self._open.discard(item.sequence)
-
-    async def _flush(self) -> None:
-        """Write down what has come of events since the last time."""
-        self._settle_place()
-        done, entries, place = self._done, self._entries, self._place
-        self._done, self._entries = [], []
-        self._flush_at = self._clock() + _FLUSH_S
-        if not done and not entries and place == self._written_place:
-            return
-        try:
-            await asyncio.to_thread(partial(self._outbox.settle, place, done, entries))
-        except DependencyError:
-            self._done, self._entries = done + self._done, entries + self._entries
-            raise
-        self._written_place = place
+        if not task.cancelled():
+            self._bug = self._bug or task.exception()

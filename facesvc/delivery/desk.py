@@ -1,12 +1,14 @@
 """What a plugin is given of the server: its notes, and the server's own knowledge, asked for from the plugin's loop."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from pydantic import JsonValue
 from ulid import ULID
 
 from facesvc.delivery.notes import FactStore, PluginNotes
@@ -15,6 +17,7 @@ from facesvc.events.plugin import NOBODY, About, Box, Facts, Notes, Person
 from facesvc.events.records import EnrichedEvent, Stay
 
 _BURST = 2000
+_MAX_TOLD = 2000  # characters of JSON
 _PER_SECOND = 200
 
 
@@ -63,6 +66,11 @@ class _Allowance:
         return True
 
 
+def _told(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What goes into the journal: no pictures, which whoever wants them has beside the presence."""
+    return {name: value for name, value in values.items() if len(json.dumps(value)) <= _MAX_TOLD}
+
+
 class Desk(Box):
     """The box of one plugin."""
 
@@ -91,17 +99,19 @@ class Desk(Box):
         return await asyncio.to_thread(self._server.present)
 
     async def publish(self, about: About, facts: Facts) -> None:
-        """As ``Box``. Raises ``ExhaustedError`` from a plugin that publishes without an end."""
-        if not self._allowance.take(time.monotonic()):
-            message = f"the plugin {self._plugin} publishes more than {_PER_SECOND} facts a second"
-            raise ExhaustedError(message)
+        """As ``Box``. Raises ``ExhaustedError`` from a plugin that does so without an end."""
+        self._refuse_flood()
         await asyncio.to_thread(lambda: self._publish(about, facts))
 
+    def _refuse_flood(self) -> None:
+        if not self._allowance.take(time.monotonic()):
+            message = f"the plugin {self._plugin} publishes or audits more than {_PER_SECOND} times a second"
+            raise ExhaustedError(message)
+
     def _publish(self, about: About, facts: Facts) -> None:
-        if not self._facts.put(self._plugin, about, facts):
-            return
+        kept = self._facts.put(self._plugin, about, facts)
         person = self._server.person(about)
-        if person is None:
+        if kept is None or person is None:
             return
         now = self._server.now()
         self._server.tell(
@@ -115,10 +125,10 @@ class Desk(Box):
                 display_name=person.display_name,
                 external_ids=person.external_ids,
                 plugin=self._plugin,
-                values=facts.values,
-                summary=facts.summary,
-                fetch_time=facts.fetch_time.astimezone(UTC),
-                expire_time=facts.expire_time.astimezone(UTC),
+                values=_told(kept.values),
+                summary=kept.summary,
+                fetch_time=kept.fetch_time.astimezone(UTC),
+                expire_time=kept.expire_time.astimezone(UTC),
             )
         )
 
@@ -127,7 +137,8 @@ class Desk(Box):
         return await asyncio.to_thread(lambda: self._facts.of(about, self._server.now()))
 
     async def audit(self, action: str, detail: str, about: About = NOBODY) -> None:
-        """As ``Box``."""
+        """As ``Box``. Raises as ``publish``."""
+        self._refuse_flood()
         await asyncio.to_thread(lambda: self._server.audit(f"plugin {self._plugin}", action, detail, about))
 
     async def enrol(self, about: About, picture: bytes, source: str) -> str:

@@ -2,26 +2,28 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import wait
 from datetime import datetime, timedelta
 from functools import partial
 
 from pydantic import JsonValue
 
 from facesvc.database import Database, migrate
-from facesvc.delivery import notes
+from facesvc.delivery import notes, outbox
 from facesvc.delivery.desk import Desk, Server
 from facesvc.delivery.notes import FactStore, NoteStore, PluginNotes
 from facesvc.delivery.outbox import Entry, Outbox, State
 from facesvc.delivery.roll import Enlisted
 from facesvc.delivery.runner import Runner
 from facesvc.delivery.schema import DELIVERY
-from facesvc.errors import InputError, NotFoundError, UnavailableError
+from facesvc.errors import InputError, NotFoundError
 from facesvc.events.journal import Journal
 from facesvc.events.plugin import About, Facts
 from facesvc.events.records import Event
 from facesvc.events.sealer import Sealer
 
-_STOP_S = 5.0
+_STOP_S = 3.5
+_FORGET_S = 3.0
 _REPLAYED_TOGETHER = 1000
 _SET_ASIDE = (State.DEAD, State.EXPIRED, State.UNCERTAIN)
 
@@ -54,9 +56,9 @@ class Host:
         async def publish(event: Event, facts: Facts) -> None:
             await desk.publish((event.collection_id, event.about), facts)
 
-        outbox = Outbox(self._database, journal, name)
-        outbox.enlist()
-        return Runner(enlisted, outbox, desk, publish, now)
+        box = Outbox(self._database, journal, name)
+        box.enlist()
+        return Runner(enlisted, box, desk, publish, now)
 
     def start(self) -> None:
         """Begin; does not wait for the plugins."""
@@ -87,18 +89,19 @@ class Host:
         until it does, what is on the disk is gone.
         """
         count = notes.forget(self._database, about)
-        for runner in self.runners:
-            try:
-                runner.forget(about)
-            except UnavailableError:
-                continue
-        return count
+        told = [future for runner in self.runners if (future := runner.forget(about)) is not None]
+        wait(told, _FORGET_S)
+        # Once more: something of them may just have been on its way to the disk.
+        return count + notes.forget(self._database, about)
+
+    def sweep(self, about: About) -> None:
+        """Remove what was still written of somebody while they were being erased; nobody can read it any more."""
+        notes.forget(self._database, about)
 
     def forget_old(self, now: datetime, retention: timedelta) -> None:
         """Remove notes and facts whose time is over, and what was set aside longer ago than ``retention``."""
         notes.forget_expired(self._database, now)
-        for runner in self.runners:
-            runner.outbox.forget_before(now - retention)
+        outbox.forget_before(self._database, now - retention)
 
     def runner(self, name: str) -> Runner:
         """The runner of a plugin. Raises ``NotFoundError``."""

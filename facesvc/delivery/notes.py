@@ -12,7 +12,7 @@ from facesvc.errors import ExhaustedError, InputError
 from facesvc.events.plugin import MAX_FACTS_BYTES, MAX_NOTE_BYTES, NOBODY, About, Facts, Note, Notes
 from facesvc.events.sealer import Sealer
 
-MAX_NOTES = 200_000
+MAX_NOTES = 2_000_000
 """Of one plugin."""
 _MAX_KEY = 200
 _MAX_PAGE = 1000
@@ -50,26 +50,29 @@ class NoteStore:
     def put(self, key: str, value: JsonValue, about: About, expire_time: datetime | None, *, replace: bool) -> bool:
         """Keep a value; whether it is there now."""
         payload = json.dumps(value).encode()
-        if not 1 <= len(key) <= _MAX_KEY:
-            raise InputError(f"the key of a note has 1 to {_MAX_KEY} characters, not {len(key)}")
         if len(payload) > MAX_NOTE_BYTES:
             raise InputError(f"note {key!a} has {len(payload)} bytes; {MAX_NOTE_BYTES} is the most")
-        row = self._place(key, about) | {
-            "expire_time": None if expire_time is None else to_microseconds(expire_time),
-            "payload": self._sealer.seal(*about, payload, "note", self._plugin, *about, key),
-        }
+        place, expires = self._place(key, about), None if expire_time is None else to_microseconds(expire_time)
         with self._database.transaction():
             sql = f"DELETE FROM plugin_notes WHERE {_HERE} AND NOT {_LIVE}"  # noqa: S608 - ours
-            self._database.execute(sql, self._place(key, about) | self._moment())
-            self._refuse_too_many()
-            return bool(self._database.execute(_REPLACE if replace else _PUT_NEW, row))
+            self._database.execute(sql, place | self._moment())
+            # Sealed in here, so that nobody is erased between the two.
+            sealed = self._sealer.seal(*about, payload, "note", self._plugin, *about, key)
+            row = place | {"expire_time": expires, "payload": sealed}
+            was_new = bool(self._database.execute(_PUT_NEW, row))
+            if was_new:
+                self._refuse_too_many()
+            elif replace:
+                self._database.execute(_REPLACE, row)
+        return was_new or replace
 
     def _refuse_too_many(self) -> None:
+        """Inside the transaction that has put one more, which is undone then."""
         if self._room <= 0:
             [(count,)] = self._database.select("SELECT count(*) FROM plugin_notes WHERE plugin = ?", (self._plugin,))
-            self._room = MAX_NOTES - count
+            self._room = MAX_NOTES - count + 1
             if self._room <= 0:
-                raise ExhaustedError(f"the plugin {self._plugin} keeps {count} notes already; that is the most")
+                raise ExhaustedError(f"the plugin {self._plugin} keeps {MAX_NOTES} notes already; that is the most")
         self._room -= 1
 
     def get(self, key: str, about: About) -> JsonValue:
@@ -84,6 +87,7 @@ class NoteStore:
 
     def list(self, prefix: str, about: About | None, after: str, limit: int) -> list[Note]:
         """A page, by key."""
+        _check_text(prefix + after)
         names: dict[str, object] = {
             "plugin": self._plugin,
             "prefix": prefix,
@@ -102,6 +106,7 @@ class NoteStore:
         return [Note(key=key, about=about, value=value) for key, about, value in read if value is not None]
 
     def _place(self, key: str, about: About) -> dict[str, object]:
+        _check_key(key)
         return {"plugin": self._plugin, "key": key, "collection_id": about[0], "subject_id": about[1]}
 
     def _moment(self) -> dict[str, object]:
@@ -112,6 +117,18 @@ class NoteStore:
         opened = self._sealer.unseal(*about, payload, "note", self._plugin, *about, key)
         value: JsonValue = None if opened is None else json.loads(opened)
         return value
+
+
+def _check_key(key: str) -> None:
+    if not 1 <= len(key) <= _MAX_KEY:
+        raise InputError(f"the key of a note has 1 to {_MAX_KEY} characters, not {len(key)}")
+    _check_text(key)
+
+
+def _check_text(text: str) -> None:
+    """That every database takes it."""
+    if "\0" in text or text != text.encode(errors="replace").decode():
+        raise InputError(f"the key {text!a} of a note is no text")
 
 
 class PluginNotes(Notes):
@@ -154,19 +171,20 @@ class FactStore:
         self._database = database
         self._sealer = sealer
 
-    def put(self, plugin: str, about: About, facts: Facts) -> bool:
-        """Keep facts in the place of earlier ones; whether they say something else than those.
+    def put(self, plugin: str, about: About, facts: Facts) -> Facts | None:
+        """Keep facts in the place of earlier ones; as they are kept, or None where they say the same as those.
 
         Raises ``InputError`` for more than ``MAX_FACTS_BYTES``, ``NotFoundError`` for somebody who is not known.
         """
-        payload = _FACTS.dump_json(facts)
+        payload, kept = _written(plugin, facts)
         if len(payload) > MAX_FACTS_BYTES:
             raise InputError(f"the facts of plugin {plugin} have {len(payload)} bytes; {MAX_FACTS_BYTES} is the most")
         with self._database.transaction():
             before = self._of(about).get(plugin)
             sealed = self._sealer.seal(*about, payload, "facts", plugin, *about)
-            self._database.execute(_PUT_FACTS, (*about, plugin, to_microseconds(facts.expire_time), sealed))
-        return before is None or (before.values, before.summary) != (facts.values, facts.summary)
+            self._database.execute(_PUT_FACTS, (*about, plugin, to_microseconds(kept.expire_time), sealed))
+        said_before = before is not None and (before.values, before.summary) == (kept.values, kept.summary)
+        return None if said_before else kept
 
     def of(self, about: About, now: datetime) -> Mapping[str, Facts]:
         """What may be shown of a person, by plugin."""
@@ -179,6 +197,17 @@ class FactStore:
             for plugin, payload in self._database.select(sql, about)
         )
         return {plugin: _FACTS.validate_json(value, strict=True) for plugin, value in opened if value is not None}
+
+
+def _written(plugin: str, facts: Facts) -> tuple[bytes, Facts]:
+    """As JSON, and what that is read back as: a plugin is not trusted to keep to its types, nor to leave them alone."""
+    try:
+        payload = _FACTS.dump_json(facts, warnings="error")
+        kept = _FACTS.validate_json(payload, strict=True)
+        to_microseconds(kept.fetch_time), to_microseconds(kept.expire_time)
+    except (ValueError, TypeError) as error:  # pydantic's are ValueErrors
+        raise InputError(f"plugin {plugin} gave facts that are none: {type(error).__name__}") from error
+    return payload, kept
 
 
 def forget(database: Database, about: About) -> int:

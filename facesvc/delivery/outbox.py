@@ -13,8 +13,6 @@ from facesvc.database import Database, Row, from_microseconds, to_microseconds
 from facesvc.events.journal import EventsMissedError, Journal
 from facesvc.events.records import Event
 
-MAX_ERROR = 500  # characters
-
 Lane = tuple[str, str]
 """What keeps its order: collection and person, or what a camera saw of nobody known."""
 
@@ -38,7 +36,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An event that is not simply delivered. ``first_time``: when it was tried first."""
+    """An event that is not simply delivered. ``first_time``: since when it waits, or when it was tried first."""
 
     sequence: int
     event_id: str
@@ -111,7 +109,8 @@ class Outbox:
     def read(self, place: int, limit: int) -> tuple[list[tuple[int, Event]], int, int]:
         """Events of this box after ``place`` with their numbers, up to where that is, and how many were missed.
 
-        Missed is what went by its retention before it could be delivered.
+        Missed is what went by its retention before it could be delivered; at most so many, for among these numbers may
+        be those of other boxes.
         """
         try:
             return *self._journal.read_own(place, limit), 0
@@ -154,10 +153,11 @@ class Outbox:
                 self._database.execute(_REPLAY, (time, time, time, *self._key, sequence)) for sequence in sequences
             )
 
-    def forget_before(self, time: datetime) -> None:
-        """Remove what has been dead, expired or uncertain since before ``time``."""
-        sql = "DELETE FROM deliveries WHERE state IN ('dead', 'expired', 'uncertain') AND update_time < ?"
-        self._database.execute(sql, (to_microseconds(time),))
+
+def forget_before(database: Database, time: datetime) -> None:
+    """Remove what has been dead, expired or uncertain since before ``time``, of all plugins."""
+    sql = "DELETE FROM deliveries WHERE state IN ('dead', 'expired', 'uncertain') AND update_time < ?"
+    database.execute(sql, (to_microseconds(time),))
 
 
 def _to_row(entry: Entry) -> Row:
@@ -171,7 +171,7 @@ def _to_row(entry: Entry) -> Row:
         to_microseconds(entry.first_time),
         to_microseconds(entry.next_time),
         to_microseconds(entry.update_time),
-        entry.error[:MAX_ERROR],
+        entry.error,
     )
 
 

@@ -11,7 +11,7 @@ from facesvc.delivery.desk import Desk
 from facesvc.delivery.host import Host
 from facesvc.delivery.kit import Clock
 from facesvc.delivery.notes import FactStore, NoteStore, PluginNotes
-from facesvc.delivery.roll import enlist_one
+from facesvc.delivery.roll import Enlisted, enlist_one
 from facesvc.delivery.runner import Runner
 from facesvc.errors import NotFoundError
 from facesvc.events.journal import Journal
@@ -75,15 +75,27 @@ class MadeUpServer:
 
 
 class Rig:
-    """One box with one plugin. ``start`` and ``stop`` are those of the server; what is on the disk stays."""
+    """One box with one plugin. ``start`` and ``stop`` are those of the server; what is on the disk stays.
 
-    def __init__(self, folder: Path, manifest: Manifest[Any], settings: Mapping[str, Any]) -> None:
+    ``neighbours`` are more plugins at work; ``url`` names another database than a file in ``folder``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest[Any],
+        settings: Mapping[str, Any],
+        *,
+        neighbours: Sequence[Enlisted] = (),
+        url: str = "",
+    ) -> None:
         self.clock = Clock()
         self.server = MadeUpServer(self.clock)
         self.sealer = OpenSealer()
-        self.database = open_database(folder / "rig.db")
+        self.database = open_database(url or folder / "rig.db")
         self.journal = Journal(self.database, self.sealer, self.clock())
         self._enlisted = enlist_one(manifest, settings)
+        self._neighbours = neighbours
         self.server.tell = self.append
         self.host: Host | None = None
         self._make_host()
@@ -102,7 +114,7 @@ class Rig:
         return self.host.runners[0]
 
     def _make_host(self) -> Host:
-        self.host = Host([self._enlisted], self.database, self.journal, self.sealer, self.server)
+        self.host = Host([self._enlisted, *self._neighbours], self.database, self.journal, self.sealer, self.server)
         return self.host
 
     async def start(self) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from facesvc.delivery.courier import Pace
+from facesvc.delivery.calling import in_words
+from facesvc.delivery.pace import Pace
 from facesvc.delivery.wants import Wants
-from facesvc.errors import ConfigError
-from facesvc.events.plugin import API_VERSION, GROUP, Manifest, PluginSettings
+from facesvc.errors import ConfigError, FacesvcError
+from facesvc.events.plugin import API_VERSION, GROUP, Manifest, Needs, PluginSettings
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # What the host itself reads of [plugins.NAME].
@@ -81,8 +82,8 @@ def _look_at(entry: EntryPoint) -> Installed:
 def _manifest_of(entry: EntryPoint) -> Manifest[Any]:
     try:
         manifest = entry.load()
-    except Exception as error:  # whatever importing somebody's package raises
-        raise ConfigError(f"plugin {entry.name} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever importing somebody's package raises
+        raise ConfigError(f"plugin {entry.name} cannot be loaded: {in_words(error)}") from error
     if not isinstance(manifest, Manifest) or manifest.name != entry.name or not _NAME.fullmatch(manifest.name):
         raise ConfigError(
             f"plugin {entry.name} is no plugin: its entry point {entry.value} is no Manifest of that name"
@@ -127,19 +128,31 @@ def enlist_one(
     own = {key: value for key, value in table.items() if key not in {_ENABLED, _DELIVERY}}
     settings: PluginSettings = _validated(manifest.settings, own, f"plugins.{manifest.name}")
     delivery = _validated(DeliverySettings, table.get(_DELIVERY, {}), f"plugins.{manifest.name}.delivery")
-    needs = manifest.needs(settings)
+    needs = _needs_of(manifest, settings)
     if needs.policy and policies is not None and needs.policy not in policies:
         message = f"plugins.{manifest.name}: it needs the policy {needs.policy}, which the settings do not have"
         raise ConfigError(message)
     return Enlisted(manifest, settings, Wants(manifest, needs), delivery.pace, version)
 
 
+def _needs_of(manifest: Manifest[Any], settings: PluginSettings) -> Needs:
+    try:
+        return manifest.needs(settings)
+    except Exception as error:
+        message = f"plugin {manifest.name} cannot say what it needs by its settings: {type(error).__name__}"
+        raise ConfigError(message) from error
+
+
 def _validated(model: type[Any], values: object, where: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        # Without the values: one of them may be a secret in the wrong place.
+        # Without the values, also in what this error came from: one of them may be a secret in the wrong place.
         problems = "; ".join(
             f"{'.'.join([where, *(str(part) for part in item['loc'])])}: {item['msg']}" for item in error.errors()
         )
-        raise ConfigError(f"settings cannot be used: {problems}") from error
+        raise ConfigError(f"settings cannot be used: {problems}") from None
+    except FacesvcError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a plugin's own validators raise
+        raise ConfigError(f"settings cannot be used: {where}: {type(error).__name__}") from None

@@ -4,14 +4,15 @@ Whatever a plugin does, blocks or breaks is in its own thread: recognition and t
 """
 
 import asyncio
+import math
 import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
@@ -20,9 +21,12 @@ import structlog
 from pydantic import JsonValue
 
 from facesvc.delivery.breaker import wait_after
-from facesvc.delivery.courier import Courier, Tally
+from facesvc.delivery.calling import Calls, in_words
+from facesvc.delivery.courier import Courier
+from facesvc.delivery.handover import Tally
 from facesvc.delivery.outbox import Outbox
 from facesvc.delivery.roll import Enlisted
+from facesvc.delivery.threads import Threads
 from facesvc.errors import DependencyError, FacesvcError, PreconditionError, UnavailableError
 from facesvc.events.plugin import About, Answers, Box, Facts, Plugin
 from facesvc.events.records import Event
@@ -30,9 +34,11 @@ from facesvc.events.records import Event
 R = TypeVar("R")
 
 _START_S = 30.0
-_STOP_S = 3.0
+_STOP_S = 1.0
 _SILENT_S = 5.0
+_BEAT_S = 1.0
 _CALL_S = 60.0
+_THREADS = 16
 
 _log = structlog.get_logger(__name__)
 
@@ -47,20 +53,20 @@ class Condition(Enum):
     RESTING = "resting"
     """The other side fails; it is left alone for a while."""
     SILENT = "silent"
-    """Its event loop does not turn: something in it blocks."""
+    """Its event loop does not turn, or its calls do not end: something in it blocks."""
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a plugin is, and what it has done since the start; ``place``: up to which event all are settled."""
+    """How a plugin is, and what it has done since it was started; ``place``: up to which event all are settled."""
 
     condition: Condition
-    problem: str
-    waiting: int
-    place: int
+    problem: str = ""
+    waiting: int = 0
+    place: int = 0
     tally: Tally
-    latencies_s: tuple[float, ...]
+    latencies_s: tuple[float, ...] = ()
 
 
 class Runner:
@@ -81,13 +87,16 @@ class Runner:
         self._now = now
         self._draw = random.Random()  # noqa: S311 - spreads retries
         self._thread = threading.Thread(target=self._main, name=f"plugin-{self.name}", daemon=True)
+        self._ending = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ready = threading.Event()
         self._stopping = asyncio.Event()
+        self._starting: asyncio.Future[None] | None = None
         self._plugin: Plugin | None = None
         self._courier: Courier | None = None
         self._condition = Condition.STARTING
         self._problem = ""
+        self._failures = 0
+        self._beat = math.inf  # when the loop was last seen to turn, by the clock
 
     @property
     def name(self) -> str:
@@ -96,11 +105,12 @@ class Runner:
 
     def start(self) -> None:
         """Begin; does not wait for the plugin."""
+        self._beat = time.monotonic()
         self._thread.start()
-        self._ready.wait()
 
     def ask_to_stop(self) -> None:
         """Begin to stop."""
+        self._ending.set()
         self._post(self._begin_to_stop)
 
     def join(self, timeout_s: float) -> bool:
@@ -119,14 +129,16 @@ class Runner:
         if (courier := self._courier) is not None:
             self._post(courier.reload)
 
-    def forget(self, about: About) -> None:
-        """Somebody was erased. Raises ``UnavailableError`` where the plugin does not answer."""
+    def forget(self, about: About) -> "Future[None] | None":
+        """Somebody was erased; what tells when that is done, None where nothing is at work.
+
+        Where the plugin blocks it is done when it no longer does.
+        """
         courier = self._courier
-        if courier is not None:
-            self._run(courier.forget(about), _STOP_S)
+        return None if courier is None else self._submit(courier.forget(about))
 
     def call(self, command: str, arguments: Mapping[str, str]) -> JsonValue:
-        """Ask the plugin. Raises what it raises, and ``UnavailableError`` where it is not there to answer."""
+        """Ask the plugin. Raises ``FacesvcError``: what it raises, ``UnavailableError`` where it does not answer."""
         commands = self.enlisted.manifest.commands
         plugin: object = self._plugin
         if command not in commands:
@@ -134,113 +146,126 @@ class Runner:
             raise PreconditionError(f"plugin {self.name} has no command {command!a}; it has {known}")
         if not isinstance(plugin, Answers):
             raise UnavailableError(f"plugin {self.name} does not answer: {self._problem or 'it is not started'}")
-        return self._run(plugin.call(command, arguments), _CALL_S)
-
-    def _run(self, work: Coroutine[Any, Any, R], timeout_s: float) -> R:
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            work.close()
+        future = self._submit(Calls().within(_CALL_S, plugin.call, command, arguments))
+        if future is None:
             raise UnavailableError(f"plugin {self.name} is not running")
-        future: Future[R] = asyncio.run_coroutine_threadsafe(work, loop)
         try:
-            return future.result(timeout_s)
-        except FutureTimeoutError as error:
+            return future.result(_CALL_S)
+        except (FutureTimeoutError, CancelledError) as error:
             future.cancel()
-            raise UnavailableError(f"plugin {self.name} did not answer within {timeout_s:g} s") from error
+            raise UnavailableError(f"plugin {self.name} did not answer within {_CALL_S:g} s") from error
+        except FacesvcError:
+            raise
+        except Exception as error:
+            message = f"plugin {self.name} failed at {command}: {in_words(error)}"
+            raise DependencyError(message, reason="PLUGIN_FAILED") from error
 
     def standing(self) -> Standing:
         """How it is."""
-        courier, condition = self._courier, self._condition
+        courier, condition, problem = self._courier, self._condition, self._problem
+        if condition in {Condition.STARTING, Condition.RUNNING} and time.monotonic() - self._beat > _SILENT_S:
+            condition, problem = Condition.SILENT, problem or "something in it blocks its event loop"
         if courier is None:
-            return Standing(
-                condition=condition, problem=self._problem, waiting=0, place=0, tally=Tally(), latencies_s=()
-            )
-        if condition is Condition.RUNNING:
-            if time.monotonic() - courier.beat > _SILENT_S:
-                condition = Condition.SILENT
-            elif courier.breaker.is_open:
-                condition = Condition.RESTING
+            return Standing(condition=condition, problem=problem, tally=Tally())
+        if condition is Condition.RUNNING and courier.is_stuck:
+            condition, problem = Condition.SILENT, "its calls do not end, although they were cancelled"
+        elif condition is Condition.RUNNING and courier.is_resting:
+            condition = Condition.RESTING
         return Standing(
             condition=condition,
-            problem=self._problem,
+            problem=problem,
             waiting=courier.waiting,
             place=courier.place,
-            tally=courier.tally,
-            latencies_s=tuple(courier.latencies_s.copy()),
+            tally=replace(courier.tally),
+            latencies_s=tuple(courier.latencies_s),
         )
 
     def _post(self, work: Callable[[], object]) -> None:
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            with suppress(RuntimeError):  # it was closed between the two
+        if loop is not None:
+            with suppress(RuntimeError):  # it is closed
                 loop.call_soon_threadsafe(work)
+
+    def _submit(self, work: Coroutine[Any, Any, R]) -> "Future[R] | None":
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                return asyncio.run_coroutine_threadsafe(work, loop)
+        work.close()
+        return None
 
     def _begin_to_stop(self) -> None:
         self._stopping.set()
+        if self._starting is not None:
+            self._starting.cancel()
         if self._courier is not None:
             self._courier.stop()
 
     def _main(self) -> None:
-        try:
-            asyncio.run(self._live())
-        except Exception:  # noqa: BLE001 - the end of this plugin, and of nothing else
-            _log.exception("a plugin ended by a bug of ours: restart the server", plugin=self.name)
-            self._problem = "it ended by a bug of facesvc"
-        finally:
-            self._condition = Condition.STOPPED
-            self._ready.set()
+        while not self._ending.is_set():
+            try:
+                asyncio.run(self._live())
+            except BaseException as error:  # noqa: BLE001 - a task of the plugin may raise SystemExit
+                self._ending.wait(self._failed(error))
+        self._condition = Condition.STOPPED
 
     async def _live(self) -> None:
+        self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._ready.set()
-        failures = 0
-        while not self._stopping.is_set():
+        self._loop.set_default_executor(Threads(_THREADS, f"plugin-{self.name}"))
+        pulse = asyncio.create_task(self._pulse())
+        while not self._ending.is_set():
             try:
                 await self._work()
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-                failures += 1
-                self._condition, self._problem = Condition.FAILED, _in_words(error)
-                _log.warning("a plugin does not start", plugin=self.name, error=self._problem)
-                await self._pause(wait_after(failures, None, self._draw).total_seconds())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._failed(error)):
+                        await self._stopping.wait()
+        pulse.cancel()
+
+    async def _pulse(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(_BEAT_S)
+
+    def _failed(self, error: BaseException) -> float:
+        """It does not start, or ended by a bug; how long to wait before it is tried again."""
+        self._failures += 1
+        self._condition, self._problem = Condition.FAILED, in_words(error)
+        traceback = None if isinstance(error, FacesvcError) else error
+        _log.warning("a plugin does not work", plugin=self.name, error=self._problem, exc_info=traceback)
+        return wait_after(self._failures, None, self._draw).total_seconds()
 
     async def _work(self) -> None:
         """Make the plugin, start it, and deliver to it until it is to stop."""
         plugin = self.enlisted.manifest.make(self.enlisted.settings, self._box)
+        calls = Calls(self.notify)
         try:
-            await asyncio.wait_for(plugin.start(), _START_S)
-            courier = Courier(
+            self._starting = asyncio.ensure_future(calls.within(_START_S, plugin.start))
+            await asyncio.wait({self._starting})
+            if self._stopping.is_set():
+                return
+            await self._starting
+            self._courier = Courier(
                 plugin,
                 self.enlisted.wants,
                 self.outbox,
                 self.enlisted.pace,
+                calls,
                 self._publish,
                 now=self._now,
                 clock=time.monotonic,
                 draw=self._draw,
             )
-            self._plugin, self._courier = plugin, courier
+            self._plugin = plugin
             self._condition, self._problem = Condition.RUNNING, ""
-            if not self._stopping.is_set():
-                await courier.run()
+            await self._courier.run()
         finally:
-            self._plugin = None
-            await self._let_go(plugin)
+            self._plugin = self._courier = self._starting = None
+            await self._let_go(plugin, calls)
 
-    async def _let_go(self, plugin: Plugin) -> None:
+    async def _let_go(self, plugin: Plugin, calls: Calls) -> None:
         try:
-            await asyncio.wait_for(plugin.stop(), _STOP_S)
+            await calls.within(_STOP_S, plugin.stop)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-            _log.warning("a plugin did not stop well", plugin=self.name, error=_in_words(error))
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, FacesvcError | DependencyError):
-        return error.message
-    return "it took too long" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+            _log.warning("a plugin did not stop well", plugin=self.name, error=in_words(error))

@@ -164,7 +164,11 @@ class Notes(Protocol):
     async def list(
         self, prefix: str = "", *, about: About | None = None, after: str = "", limit: int = 1000
     ) -> Sequence[Note]:
-        """At most so many whose key starts with ``prefix`` and comes after ``after``, by key; about anybody if None."""
+        """Some whose key starts with ``prefix`` and comes after ``after``, by key; about anybody if None.
+
+        At most ``limit`` and 1000; a page may be shorter and not the last one: go on after its last key until one is
+        empty. Keys that go by (0 to 9, A to Z, a to z), and that nobody else's note has, are never passed over.
+        """
         ...
 
 

@@ -158,7 +158,7 @@ class EnrichedEvent(Event):
     """A plugin found out something about somebody that was not so before; ``camera_id`` and ``zone`` are empty.
 
     ``values`` and ``summary`` are those of ``plugin.Facts``, true at ``fetch_time`` and to be shown until
-    ``expire_time``.
+    ``expire_time``; of ``values`` only what is short, so no pictures.
     """
 
     subject_id: str

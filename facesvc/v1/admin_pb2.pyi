@@ -54,6 +54,46 @@ MIGRATION_STAGE_SWITCHED: MigrationStage.ValueType  # 4
 """The new pack is in use."""
 Global___MigrationStage: _TypeAlias = MigrationStage  # noqa: Y015
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Refused."""
+    ROLE_CAMERA: _Role.ValueType  # 1
+    """Streams frames of its own cameras."""
+    ROLE_DASHBOARD: _Role.ValueType  # 2
+    """Reads presence and events."""
+    ROLE_DOOR: _Role.ValueType  # 3
+    """Reads the decisions of its own cameras."""
+    ROLE_ENROLLER: _Role.ValueType  # 4
+    """Looks after people and their pictures."""
+    ROLE_AUDITOR: _Role.ValueType  # 5
+    """Reads who did what, and how the box is."""
+    ROLE_ADMIN: _Role.ValueType  # 6
+    """May do everything."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a caller is for: which calls it may make."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Refused."""
+ROLE_CAMERA: Role.ValueType  # 1
+"""Streams frames of its own cameras."""
+ROLE_DASHBOARD: Role.ValueType  # 2
+"""Reads presence and events."""
+ROLE_DOOR: Role.ValueType  # 3
+"""Reads the decisions of its own cameras."""
+ROLE_ENROLLER: Role.ValueType  # 4
+"""Looks after people and their pictures."""
+ROLE_AUDITOR: Role.ValueType  # 5
+"""Reads who did what, and how the box is."""
+ROLE_ADMIN: Role.ValueType  # 6
+"""May do everything."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 @_typing.final
 class GetServerInfoRequest(_message.Message):
     """Asks what runs here."""
@@ -1123,38 +1163,52 @@ class Token(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_ID_FIELD_NUMBER: _builtins.int
-    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    ROLES_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CAMERA_IDS_FIELD_NUMBER: _builtins.int
+    COLLECTION_IDS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Its id."""
-    display_name: _builtins.str
-    """For people to read."""
-    @_builtins.property
-    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do."""
-
+    name: _builtins.str
+    """Its name, which no other token has: letters, digits and . _ @ -, up to 128. It stands in the audit log."""
+    role: Global___Role.ValueType
+    """What it may do."""
+    names: _builtins.bool
+    """Whether a camera is told who somebody is."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """From when on it is worth nothing."""
+        """From when on it is worth nothing; absent: it holds until it is revoked."""
+
+    @_builtins.property
+    def camera_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The cameras that it streams, or whose decisions it reads; none: any."""
+
+    @_builtins.property
+    def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The galleries that it may use; none: any."""
 
     def __init__(
         self,
         *,
         token_id: _builtins.str = ...,
-        display_name: _builtins.str = ...,
-        roles: _abc.Iterable[_builtins.str] | None = ...,
+        name: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        camera_ids: _abc.Iterable[_builtins.str] | None = ...,
+        collection_ids: _abc.Iterable[_builtins.str] | None = ...,
+        names: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "expire_time", b"expire_time", "roles", b"roles", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["camera_ids", b"camera_ids", "collection_ids", b"collection_ids", "create_time", b"create_time", "expire_time", b"expire_time", "name", b"name", "names", b"names", "role", b"role", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1169,7 +1223,7 @@ class CreateTokenRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def token(self) -> Global___Token:
-        """Its name, roles and expiry."""
+        """Its name, role, limits and expiry."""
 
     def __init__(
         self,
@@ -1238,7 +1292,7 @@ class ListTokensResponse(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
-        """Without their secrets."""
+        """Without their secrets, oldest first."""
 
     def __init__(
         self,
@@ -1259,17 +1313,17 @@ class RevokeTokenRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TOKEN_ID_FIELD_NUMBER: _builtins.int
-    token_id: _builtins.str
-    """Its id."""
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
     def __init__(
         self,
         *,
-        token_id: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1277,7 +1331,7 @@ Global___RevokeTokenRequest: _TypeAlias = RevokeTokenRequest  # noqa: Y015
 
 @_typing.final
 class RevokeTokenResponse(_message.Message):
-    """The token is worthless."""
+    """The token is worthless, and its open calls have ended."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

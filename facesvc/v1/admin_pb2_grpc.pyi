@@ -67,11 +67,11 @@ class AdminServiceStub:
     VerifyAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyAuditRequest, _admin_pb2.VerifyAuditResponse]
     """Whether the audit log is as it was written. Its first broken entry, where it is not."""
     CreateToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]
-    """Make an access token. Not implemented yet."""
+    """Make an access token. ALREADY_EXISTS where there is one of that name."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]
-    """All access tokens, without their secrets. Not implemented yet."""
+    """All access tokens, without their secrets."""
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeTokenRequest, _admin_pb2.RevokeTokenResponse]
-    """Make an access token worthless. Not implemented yet."""
+    """Make an access token worthless, at once: its open calls end. NOT_FOUND where there is none of that name."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -112,11 +112,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     VerifyAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyAuditRequest, _admin_pb2.VerifyAuditResponse]  # type: ignore[assignment]
     """Whether the audit log is as it was written. Its first broken entry, where it is not."""
     CreateToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateTokenRequest, _admin_pb2.CreateTokenResponse]  # type: ignore[assignment]
-    """Make an access token. Not implemented yet."""
+    """Make an access token. ALREADY_EXISTS where there is one of that name."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]  # type: ignore[assignment]
-    """All access tokens, without their secrets. Not implemented yet."""
+    """All access tokens, without their secrets."""
     RevokeToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeTokenRequest, _admin_pb2.RevokeTokenResponse]  # type: ignore[assignment]
-    """Make an access token worthless. Not implemented yet."""
+    """Make an access token worthless, at once: its open calls end. NOT_FOUND where there is none of that name."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Administration of the box."""
@@ -220,7 +220,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CreateTokenResponse, _abc.Awaitable[_admin_pb2.CreateTokenResponse]]:
-        """Make an access token. Not implemented yet."""
+        """Make an access token. ALREADY_EXISTS where there is one of that name."""
 
     @_abc_1.abstractmethod
     def ListTokens(
@@ -228,7 +228,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListTokensResponse, _abc.Awaitable[_admin_pb2.ListTokensResponse]]:
-        """All access tokens, without their secrets. Not implemented yet."""
+        """All access tokens, without their secrets."""
 
     @_abc_1.abstractmethod
     def RevokeToken(
@@ -236,6 +236,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.RevokeTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RevokeTokenResponse, _abc.Awaitable[_admin_pb2.RevokeTokenResponse]]:
-        """Make an access token worthless. Not implemented yet."""
+        """Make an access token worthless, at once: its open calls end. NOT_FOUND where there is none of that name."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,6 +27,9 @@ from facesvc.events.records import ArrivedEvent, SeenEvent
 class Script:
     """What the plugin does, and what it was asked; shared by all that are made from one manifest."""
 
+    box: Box
+    """What the plugin was given, once it is made."""
+
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
         """Kind and subject of all that was dealt with."""
@@ -34,6 +37,7 @@ class Script:
         self.forgotten: list[About] = []
         self.refused: set[str] = set()
         """Subjects whose events it does not take."""
+        self.refusal = "it is refused"
         self.keeps = False
         """Whether it keeps a note about everybody of whom it hears."""
         self.summary = "Available"
@@ -45,12 +49,14 @@ class Script:
         self.blocking = threading.Event()
         """Until it is set, a plugin that blocks does."""
         self.blocks = False
+        self.holds = False
+        """Whether it waits with whatever it is given, without blocking."""
 
 
 class Scripted:
     def __init__(self, script: Script, box: Box, role: Role) -> None:
         self._script = script
-        self._box = box
+        self._box = script.box = box
         self._role = role
 
     async def start(self) -> None:
@@ -62,8 +68,10 @@ class Scripted:
         script.begun.set()
         if script.blocks:
             script.blocking.wait(60)
+        while script.holds:  # noqa: ASYNC110 - another thread says when
+            await asyncio.sleep(0.002)
         if event.about in script.refused:
-            raise UndeliverableError("it is refused")
+            raise UndeliverableError(script.refusal)
         about = (event.collection_id, event.about)
         if script.keeps:
             await self._box.notes.put(event.event_id, "was here", about=about)

@@ -83,10 +83,10 @@ async def test_each_change_is_one_entry_for_each_person(start: Start, vision: Vi
         ("ExportSubject", "ann"),
         ("EraseSubject", "ann"),
     ]
-    assert {entry.actor for entry in entries(running)} == {"unix:"}
+    assert {entry.actor for entry in entries(running)} == {"local at unix:"}
     assert {entry.collection_id for entry in entries(running)} == {"default"}
     last = entries(running)[-1]
-    assert last.detail == f"1 samples, 0 crops, 0 events; receipt {receipt.receipt_id}"
+    assert last.detail == f"1 samples, 0 crops, 0 events, 0 notes of plugins; receipt {receipt.receipt_id}"
     assert entries(running, begun)[0].detail == "display_name, metadata"
     assert not any("Zebedee" in entry.detail for entry in entries(running))
     assert (await client.verify_audit()).broken_sequence == 0
@@ -286,7 +286,7 @@ async def test_old_entries_are_dropped_and_the_rest_verifies(start: Start) -> No
 
 @pytest.mark.parametrize(
     ("peer", "actor"),
-    [("ipv4:127.0.0.1:5", "ipv4:127.0.0.1:5"), ("ipv6:%5B::1%5D:5", "ipv6:[::1]:5"), ("unix:", "unix:")],
+    [("ipv4:127.0.0.1:5", "local at ipv4:127.0.0.1:5"), ("ipv6:%5B::1%5D:5", "local at ipv6:[::1]:5")],
 )
 def test_an_actor_is_where_the_call_comes_from(peer: str, actor: str) -> None:
     assert audit.actor_of(SimpleNamespace(peer=lambda: peer)) == actor  # type: ignore[arg-type]  # all that is asked for

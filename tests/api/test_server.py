@@ -20,8 +20,6 @@ from facesvc.client import CallError, Client
 from facesvc.config import Settings
 from facesvc.errors import DependencyError
 from facesvc.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
     recognition_pb2,
     recognition_pb2_grpc,
 )
@@ -61,21 +59,6 @@ async def test_reflection_lists_and_describes_every_service(start: Start, vision
         await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES[0]))
         assert (await call.read()).file_descriptor_response.file_descriptor_proto
         await call.done_writing()
-
-
-async def test_what_is_not_there_yet_says_so(start: Start, vision: Vision) -> None:
-    running = await start(vision=vision)
-    async with running.channel() as channel:
-        admin = admin_pb2_grpc.AdminServiceStub(channel)
-        calls = [
-            admin.CreateToken(admin_pb2.CreateTokenRequest()),
-            admin.ListTokens(admin_pb2.ListTokensRequest()),
-            admin.RevokeToken(admin_pb2.RevokeTokenRequest()),
-        ]
-        for call in calls:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call
-            assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_info_says_what_runs_and_at_which_rates(start: Start, guest_png: bytes) -> None:

@@ -10,7 +10,7 @@ from cli.running import Facesvc, Result, serving, settings_for
 from facesvc.cli import commands, console
 from facesvc.cli.pictures import pixels_of, write
 from facesvc.client import Client, sample
-from facesvc.config import GallerySettings, ModelSettings, ServerSettings, Settings
+from facesvc.config import GallerySettings, ModelSettings, Settings
 from facesvc.v1 import enrollment_pb2
 
 # Room around a face that is cut out, as a share of its box on each side.
@@ -23,7 +23,7 @@ def settings(pack_cache: Path, tmp_path: Path) -> Settings:
     return Settings(
         models=ModelSettings(cache_dir=pack_cache),
         gallery=GallerySettings(path=tmp_path / "data" / "gallery.db"),
-        server=ServerSettings(listen="127.0.0.1:0"),
+        server={"listen": "127.0.0.1:0"},
     )
 
 

@@ -22,9 +22,11 @@ def jane(client: Client, collection: str) -> str:
 
 def test_entries_are_lines_in_words(facesvc: Facesvc, jane: str, collection: str) -> None:
     created, erased = facesvc("audit", "list", "--subject", jane).out.splitlines()
-    assert re.fullmatch(rf" *\d+  \d{{4}}-.*  CreateSubject  {collection}/{jane}  by ipv4:127.0.0.1:\d+", created)
+    assert re.fullmatch(
+        rf" *\d+  \d{{4}}-.*  CreateSubject  {collection}/{jane}  by local at ipv4:127.0.0.1:\d+", created
+    )
     assert "EraseSubject" in erased
-    assert "(0 samples, 0 crops, 0 events; receipt " in erased
+    assert "(0 samples, 0 crops, 0 events, 0 notes of plugins; receipt " in erased
     assert "Jane" not in created + erased
 
 

@@ -7,9 +7,10 @@ import pytest
 from cli.running import Facesvc
 
 from facesvc.cli import bench_plugins_receiver, bench_plugins_work
-from facesvc.cli.bench_plugins_receiver import _judge, _Log
+from facesvc.cli.bench_plugins_receiver import _judge, _Log, _Receiver, _Sender
 from facesvc.cli.bench_streams_report import Row
-from facesvc.delivery.kit import person, seen
+from facesvc.delivery.kit import delivery, person, seen
+from facesvc.events.plugin import TryLaterError
 from facesvc.events.records import Event
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -35,7 +36,8 @@ def test_it_prints_what_it_measured(facesvc: Facesvc, impatient: None, monkeypat
     found = result.json
     rows = {row["what"]: row for row in found["rows"]}
     assert found["machine"]["cores"]
-    assert 0 < rows["of which the commit p50, ms"]["value"] < rows["from match to call p50, ms"]["value"]
+    assert 0 < rows["the commit alone p50, ms"]["value"] < rows["from match to call p50, ms"]["value"]
+    assert 0 < rows["after the commit p50, ms"]["value"] <= rows["after the commit p99, ms"]["value"]
     assert rows["through a plugin a second"]["value"] > 0
     assert rows["delivered"]["value"] == 200
     assert rows["deaths of the receiver"]["value"] >= 4
@@ -99,3 +101,17 @@ class TestJudge:
 
     def test_a_call_after_the_expiry(self) -> None:
         assert judged([], [], [], late=1)["acted on after expiry"].met is False
+
+
+async def test_the_plugin_says_when_it_is_called_too_late() -> None:
+    log = _Log()
+    receiver = _Receiver(log, 10)
+    receiver.start()
+    sender = _Sender(receiver, log)
+    (event,) = events_of("ana")
+    await sender.handle(delivery(event, expire_time=NOW))
+    await sender.handle(delivery(event, expire_time=datetime.now(UTC) + timedelta(hours=1)))
+    receiver.stop()
+    assert (log.late, log.received) == (1, [event.event_id] * 2)
+    with pytest.raises(TryLaterError, match="the receiver is away"):
+        await sender.handle(delivery(event))

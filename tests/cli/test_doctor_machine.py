@@ -19,7 +19,7 @@ from facesvc.config import GallerySettings, ModelSettings, ServerSettings, Setti
 
 
 def listening_at(settings: Settings, address: str) -> Settings:
-    return settings.model_copy(update={"server": ServerSettings(listen=address)})
+    return settings.model_copy(update={"server": ServerSettings(listen=address, plaintext=True)})
 
 
 @pytest.mark.parametrize(

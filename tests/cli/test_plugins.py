@@ -11,15 +11,16 @@ import pytest
 import typer
 from api.scripted_plugin import Script, Scripted, enlist, manifest_of
 from cli.running import Facesvc, serving, settings_for
+from rich.console import Console
 
 from facesvc import app
-from facesvc.cli import commands, console
+from facesvc.cli import commands, console, plugins_table
 from facesvc.client import Client
 from facesvc.delivery.kit import person, seen
 from facesvc.delivery.roll import Installed
 from facesvc.errors import ConfigError
-from facesvc.events.plugin import Box, PluginSettings, Role, Step
-from facesvc.v1 import enrollment_pb2
+from facesvc.events.plugin import Box, Needs, PluginSettings, Role, Step
+from facesvc.v1 import enrollment_pb2, plugins_pb2
 
 NOWHERE = "127.0.0.1:1"
 
@@ -97,6 +98,14 @@ class TestList:
         table = [line for line in facesvc("plugins", "list").out.splitlines() if line[:1] in "│┃├┡┏└"]
         assert len(table) == 6  # nothing is folded
         assert max(map(len, table)) <= width
+
+    def test_names_stay_whole_in_a_narrow_terminal(self) -> None:
+        status = plugins_pb2.PluginStatus(name="attendance", version="0.1.0", dead=12, expired=345, uncertain=6)
+        status.delivered = 123_456
+        narrow = Console(width=80)
+        with narrow.capture() as shown:
+            narrow.print(plugins_table.counts([plugins_table.row_of("attendance", None, status, {})]))
+        assert "attendance 0.1.0" in shown.get()
 
     def test_for_programs(self, facesvc: Facesvc, found: list[Installed], monkeypatch: pytest.MonkeyPatch) -> None:
         bring(found, name="spare", summary="Lies about.")
@@ -191,6 +200,11 @@ class TestTest:
         assert (result.status, result.out) == (0, "the settings of scripted are in order; it has nothing else to try\n")
         assert facesvc("plugins", "test", "scripted", "--json").json == []
 
+    def test_one_that_needs_a_policy_that_is_not_there_is_told(self, facesvc: Facesvc, found: list[Installed]) -> None:
+        bring(found, needs=lambda _: Needs(policy="vault"))
+        result = facesvc("plugins", "test", "scripted")
+        assert (result.status, "it needs the policy vault" in result.err) == (2, True)
+
     def test_one_that_is_not_there_or_torn_is_one_line(self, facesvc: Facesvc, found: list[Installed]) -> None:
         found.append(Installed("torn", "3", None, "plugin torn cannot be loaded: ImportError"))
         result = facesvc("plugins", "test", "scripted")
@@ -248,7 +262,7 @@ class TestCall:
         script.answer = {"count": 3, "share": 0.5, "nobody": None, "large": 1e300}
         answer = facesvc("plugins", "call", "scripted", "answer")
         assert answer.json == script.answer
-        assert '"count": 3,' in answer.out
+        assert answer.out.startswith('{"count": 3, "large": 1e+300, "nobody": null, ')
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

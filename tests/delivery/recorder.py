@@ -1,7 +1,7 @@
 """A plugin that does nothing but remember what it was given, and its harness."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,10 +36,11 @@ class World:
         self.effects: list[str] = []
         self.attempts: list[tuple[str, int]] = []
         self.forgotten: list[About] = []
-        self.broken: Exception | None = None
-        self.start_errors: list[Exception] = []
+        self.broken: BaseException | None = None
+        self.start_errors: list[BaseException] = []
         self.stopped = 0
-        self.on_handle = lambda delivery: None
+        self.on_handle: Callable[[Delivery], Awaitable[None] | None] = lambda delivery: None
+        self.on_stop: Callable[[], None] = lambda: None
 
 
 class Recorder:
@@ -55,8 +56,8 @@ class Recorder:
     async def handle(self, delivery: Delivery) -> Facts | None:
         event_id = delivery.event.event_id
         self._world.attempts.append((event_id, delivery.attempt))
-        self._world.on_handle(delivery)
-        await asyncio.sleep(0)
+        waiting = self._world.on_handle(delivery)
+        await (asyncio.sleep(0) if waiting is None else waiting)
         if self._world.broken is not None:
             raise self._world.broken
         self._world.effects.append(event_id)
@@ -68,6 +69,7 @@ class Recorder:
 
     async def stop(self) -> None:
         self._world.stopped += 1
+        self._world.on_stop()
 
     async def forget(self, about: About) -> None:
         self._world.forgotten.append(about)

@@ -6,13 +6,13 @@ needed of the stays that began on them. The event's id makes one note of what is
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import JsonValue
 
 from facesvc.events.plugin import About, Delivery, Note, Notes
 from facesvc.events.records import ArrivedEvent, LeftEvent
-from facesvc_attendance.keeping import between, damaged, fields, moment
+from facesvc_attendance.keeping import between, damaged, fields, integer, moment
 
 PREFIX = "booking/"
 
@@ -71,12 +71,10 @@ async def read(notes: Notes, start: datetime, end: datetime, about: About | None
 def _booking(note: Note) -> Booking:
     value = fields(note)
     try:
-        number, left = value["number"], value["leave_time"]
-        if not isinstance(number, int):
-            raise ValueError("no number")
+        left = value["leave_time"]
         return Booking(
             event_id=str(value["event_id"]),
-            number=number,
+            number=integer(value["number"]),
             about=note.about,
             zone=str(value["zone"]),
             camera_id=str(value["camera_id"]),
@@ -88,5 +86,5 @@ def _booking(note: Note) -> Booking:
 
 
 def _stamp(time: datetime) -> str:
-    """A time of which all have the same length, so that their order is that of their letters."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """A time in UTC; all have the same length, so that their order is that of their letters."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

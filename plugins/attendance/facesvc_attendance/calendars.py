@@ -5,23 +5,28 @@ from datetime import datetime
 
 from icalendar import Calendar, Event
 
+from facesvc.errors import InputError
 from facesvc.events.plugin import About
 from facesvc_attendance.days import Day
 from facesvc_attendance.people import Card
 from facesvc_attendance.stays import Stay
 from facesvc_attendance.tables import one_line
 
+MAX_ENTRIES = 20_000
+
 
 def as_ical(days: Iterable[Day], cards: Mapping[About, Card], now: datetime) -> str:
-    """A calendar; who is still present is so until ``now``."""
+    """A calendar; who is still present is so until ``now``. Raises ``InputError`` for too many entries."""
+    shown = [(day, stay) for day in days if day.about in cards for stay in day.times.stays]
+    if len(shown) > MAX_ENTRIES:
+        message = f"that is {len(shown)} entries, more than {MAX_ENTRIES}: ask for fewer days, or one person"
+        raise InputError(message, field="from")
     calendar = Calendar()
     calendar.add("version", "2.0")
     calendar.add("prodid", "-//facesvc//attendance//EN")
-    for day in days:
-        if day.about in cards:
-            for stay in day.times.stays:
-                calendar.add_component(_entry(day, stay, cards[day.about], now))
-    return calendar.to_ical().decode()
+    for day, stay in shown:
+        calendar.add_component(_entry(day, stay, cards[day.about], now))
+    return str(calendar.to_ical(), "utf-8")
 
 
 def _entry(day: Day, stay: Stay, card: Card, now: datetime) -> Event:

@@ -22,7 +22,7 @@ from enum import Enum
 from pydantic import JsonValue
 
 from facesvc.events.plugin import About, Note, Notes
-from facesvc_attendance.keeping import between, damaged, fields, moment
+from facesvc_attendance.keeping import between, damaged, fields, integer, moment
 
 PREFIX = "correction/"
 MAX_CORRECTIONS = 50
@@ -79,7 +79,7 @@ class Correction:
 
 
 def in_force(corrections: Iterable[Correction]) -> list[Correction]:
-    """Those of one person that are not undone, without what undoes, in their order."""
+    """Those of one person that are not undone, also what undoes others, in their order."""
     undone: set[str] = set()
     kept: list[Correction] = []
     for one in sorted(corrections, key=lambda one: (one.day, one.number), reverse=True):
@@ -87,8 +87,7 @@ def in_force(corrections: Iterable[Correction]) -> list[Correction]:
             continue
         if one.kind is Kind.UNDO:
             undone.add(one.target)
-        else:
-            kept.append(one)
+        kept.append(one)
     return kept[::-1]
 
 
@@ -101,11 +100,9 @@ async def read(notes: Notes, first: date, last: date, about: About | None = None
 def _correction(note: Note) -> Correction:
     value = fields(note)
     try:
-        number, start, end = value["number"], value["start"], value["end"]
-        if not isinstance(number, int):
-            raise ValueError("no number")
+        start, end = value["start"], value["end"]
         return Correction(
-            number=number,
+            number=integer(value["number"]),
             about=note.about,
             day=date.fromisoformat(str(value["day"])),
             kind=Kind(value["kind"]),

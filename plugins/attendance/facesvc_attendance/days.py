@@ -16,6 +16,7 @@ taken to have begun a shift there.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 from facesvc.events.plugin import About
 from facesvc_attendance.bookings import Booking
@@ -138,7 +139,7 @@ def _by_shift(stays: Iterable[Stay], rules: Rules) -> Iterator[tuple[date, Stay]
     day, began, until = date.min, _EVER, _EVER
     for stay in stays:
         away = stay.start - until
-        late = stay.start - began >= rules.longest_shift
+        late = stay.start - began > rules.longest_shift
         if away > rules.shift_gap or (late and away >= timedelta()):
             day, began = rules.day_of(stay.start), stay.start
         until = max(until, stay.end)
@@ -189,7 +190,7 @@ def _sum(parts: Iterable[Stay], minimum_break: timedelta) -> Times:
         spans[0][0],
         None if any(part.ending is Ending.PRESENT for part in parts) else spans[-1][1],
         sum((end - start for start, end in spans), timedelta()),
-        tuple((before[1], after[0]) for before, after in zip(spans, spans[1:], strict=False)),
+        tuple((before[1], after[0]) for before, after in pairwise(spans)),
         tuple(parts),
     )
 

@@ -62,7 +62,7 @@ class Folder:
     def stems(self) -> list[str]:
         """The names of all manifests, without ``.json``."""
         try:
-            names = os.listdir(self.path)
+            names = [path.name for path in self.path.iterdir()]
         except OSError as error:
             raise self._failed("read", error) from error
         found = sorted(match[1] for name in names if (match := _MANIFEST.fullmatch(name)))

@@ -24,14 +24,12 @@ async def between(
     Raises ``InputError`` for too many.
     """
     after, seen = prefix + first, 0
-    while True:
-        page = await notes.list(prefix, about=about, after=after, limit=PAGE)
+    # A page may be shorter, and not the last: notes of somebody who is being erased are left out of it.
+    while page := await notes.list(prefix, about=about, after=after, limit=PAGE):
         for note in page:
             if note.key >= prefix + beyond:
                 return
             yield note
-        if len(page) < PAGE:
-            return
         after, seen = page[-1].key, seen + len(page)
         if seen >= MAX_NOTES:
             message = f"more than {MAX_NOTES} notes lie between {first} and {beyond}: ask for fewer days"
@@ -50,6 +48,13 @@ def damaged(note: Note) -> DependencyError:
     return DependencyError(
         f"the note {note.key} cannot be understood: it is damaged, or a newer version wrote it", reason="NOTE_DAMAGED"
     )
+
+
+def integer(value: JsonValue) -> int:
+    """A number that we wrote. Raises ``ValueError`` for anything else."""
+    if not isinstance(value, int):
+        raise ValueError("no number")
+    return value
 
 
 def moment(text: JsonValue) -> datetime:

@@ -14,7 +14,7 @@ from facesvc_attendance.corrections import MAX_CORRECTIONS, Correction, Kind, in
 from facesvc_attendance.days import MARGIN, NOTHING, Day, days_of
 from facesvc_attendance.rules import DAY, Rules
 from facesvc_attendance.settings import Settings
-from facesvc_attendance.stays import stays_of
+from facesvc_attendance.stays import Ending, Stay, stays_of
 
 MAX_ROWS = 20_000
 
@@ -52,8 +52,6 @@ class Ledger:
             return
         rules = self.rules(booking.about)
         expire_time = rules.end(rules.day_of(booking.arrive_time)) + self._settings.retention
-        if expire_time <= self._box.now():
-            return
         try:
             await self._box.notes.put_new(booking.key, booking.value(), about=booking.about, expire_time=expire_time)
         except NotFoundError:
@@ -96,13 +94,15 @@ class Ledger:
     async def bookings(self, asked: Asked) -> list[Booking]:
         """All that the days asked for may need, in the order of the arrivals."""
         start = datetime.combine(asked.first, time.min, UTC) - MARGIN - DAY
-        end = datetime.combine(asked.last, time.min, UTC) + 3 * DAY
+        # Wherever the place is and however late a shift began: all of it, and what tells how its stays ended.
+        rules = self._settings.rules()
+        end = datetime.combine(asked.last, time.min, UTC) + 4 * DAY + max(rules.longest_shift, rules.close_after)
         found = bookings.read(self._box.notes, start, end, asked.person)
         return [one async for one in found if asked.wants(one.about)]
 
     async def corrections(self, asked: Asked) -> list[Correction]:
         """All that the days asked for may need, day by day."""
-        found = corrections.read(self._box.notes, asked.first - MARGIN, asked.last + DAY, asked.person)
+        found = corrections.read(self._box.notes, asked.first - MARGIN, asked.last, asked.person)
         return [one async for one in found if asked.wants(one.about)]
 
     async def correct(self, wanted: Correction) -> tuple[Correction, Day, Day]:
@@ -124,7 +124,7 @@ class Ledger:
             self._check_target(made, booked, known)
             before = self._day(made, booked, known)
             after = self._day(made, booked, [*known, made])
-            _check_effect(made, after)
+            _check_effect(made, after, self.rules(made.about))
             await self._keep(made)
         return made, before, after
 
@@ -156,11 +156,10 @@ class Ledger:
             if made.target not in stays:
                 message = f"around {made.day} there is no stay {made.target!r}: `days` in JSON shows which there are"
                 raise NotFoundError(message, field="target")
-        elif made.kind is Kind.UNDO:
-            undoing = [one for one in in_force([*known, made]) if one.day == made.day]
-            if undoing == [one for one in valid if one.day == made.day]:
-                message = f"{made.day} has no correction {made.target!r} in force: `corrections` shows which there are"
-                raise NotFoundError(message, field="target")
+        there = {one.correction_id for one in valid if one.day == made.day}
+        if made.kind is Kind.UNDO and made.target not in there:
+            message = f"{made.day} has no correction {made.target!r} in force: `corrections` shows which there are"
+            raise NotFoundError(message, field="target")
 
     async def _keep(self, made: Correction) -> None:
         rules = self.rules(made.about)
@@ -175,19 +174,33 @@ class Ledger:
         )
 
 
-def _check_effect(made: Correction, after: Day) -> None:
-    """Refuse what other stays or days stand against."""
-    times = after.times
-    if made.kind is Kind.FIRST_IN and times.first_in != made.start:
-        raise InputError(_ineffective("first in", made, times.first_in), field="start")
-    if made.kind is Kind.LAST_OUT and times.last_out != made.end:
-        raise InputError(_ineffective("last out", made, times.last_out), field="end")
-    if made.kind is Kind.ADD and made.correction_id not in {stay.stay_id for stay in times.stays}:
-        message = f"this stay would not lie on {made.day} by the rules of shifts: name the day before, or the next"
+def _check_effect(made: Correction, after: Day, rules: Rules) -> None:
+    """Refuse what others stand against: a first or last time that would not be so, a stay that would be cut."""
+    times, valid = after.times, in_force(after.corrections)
+    if made.kind in {Kind.FIRST_IN, Kind.LAST_OUT}:
+        first_in = [one.start for one in valid if one.kind is Kind.FIRST_IN]
+        last_out = [one.end for one in valid if one.kind is Kind.LAST_OUT]
+        if first_in and times.first_in != first_in[-1]:
+            raise InputError(_ineffective("first in", after, times.first_in, rules), field="start")
+        if last_out and times.last_out != last_out[-1]:
+            raise InputError(_ineffective("last out", after, times.last_out, rules), field="end")
+    if made.kind is Kind.ADD and not any(_is_whole(stay, made) for stay in times.stays):
+        message = (
+            f"not all of this stay would lie on {made.day}: its first in or last out is set, the day before goes on"
+            " until then, or by the rules of shifts it lies on another day"
+        )
         raise InputError(message, field="day")
 
 
-def _ineffective(what: str, made: Correction, instead: datetime | None) -> str:
-    if instead is None:
-        return f"nothing is booked on {made.day}: add a stay"
-    return f"the {what} of {made.day} would be {instead:%Y-%m-%dT%H:%M:%SZ} instead: strike or add stays"
+def _is_whole(stay: Stay, made: Correction) -> bool:
+    assert made.start is not None
+    assert made.end is not None
+    ends = stay.end >= made.end or stay.ending is Ending.DAY_OVER
+    return stay.stay_id == made.correction_id and stay.start <= made.start and ends
+
+
+def _ineffective(what: str, day: Day, instead: datetime | None, rules: Rules) -> str:
+    if day.times.first_in is None:
+        return f"nothing is booked on {day.day}: add a stay"
+    when = "open" if instead is None else rules.local(instead).isoformat(timespec="minutes")
+    return f"the {what} of {day.day} would be {when} instead: strike or add stays, or undo what was set before"

@@ -24,7 +24,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from facesvc.errors import ConfigError, InputError
 from facesvc.events import secrets
 
-FORMAT = "facesvc-attendance/1"
 MAX_REVISION = 999
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -36,7 +35,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["facesvc-attendance/1"] = FORMAT
+    format: Literal["facesvc-attendance/1"] = "facesvc-attendance/1"
     day: date
     revision: Annotated[int, Field(ge=1, le=MAX_REVISION)]
     sequence: Annotated[int, Field(ge=1)]

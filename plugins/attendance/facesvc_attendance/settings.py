@@ -17,7 +17,7 @@ _MAX_NAMES = 1000
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:  # unknown, a folder of the tables, or no name at all
+    except (KeyError, OSError, ValueError) as error:  # unknown, a folder of the tables, no name at all
         raise ValueError(f"{name!r} is no time zone: write one such as Europe/Berlin") from error
     return name
 
@@ -37,7 +37,7 @@ class Settings(PluginSettings):
 
     time_zone: _TimeZone = "UTC"
     """Where days begin and end, such as Europe/Berlin."""
-    time_zones: Annotated[dict[_Name, _TimeZone], Field(max_length=_MAX_NAMES)] = {}
+    time_zones: Annotated[dict[_Name, _TimeZone], Field(max_length=_MAX_NAMES, default_factory=dict)]
     """The same for the people of single collections, by collection_id."""
     day_starts_at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "00:00"
     """When a day begins, by the clock on the wall; what is before belongs to the day before."""

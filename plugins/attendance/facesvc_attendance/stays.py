@@ -6,14 +6,14 @@ In a zone somebody arrives and leaves in turn, in the order in which that was to
 after an arrival   what is made of it                              how it ended
 =================  ==============================================  ====================================
 a departure        a stay with the departure's times               seen leaving
-another arrival    a stay until then, ``close_after`` at most      not seen leaving
+anything else      a stay until then, ``close_after`` at most      not seen leaving
 nothing, lately    a stay until now                                still present
 nothing            a stay of ``close_after``                       not seen leaving
 =================  ==============================================  ====================================
 
-A departure without an arrival is a stay too: it says when the person had come. Where the wall clock was set during a
-stay, its times differ from the arrival's, and are those that are right about how long it was. No stay is longer than
-``MAX_STAY``: one that began longer ago is not looked for.
+A departure whose arrival was not booked is a stay too: it says when the person had come. Where the wall clock was set
+during a stay, its times differ from the arrival's, and are those that are right about how long it was. No stay is
+longer than ``MAX_STAY``: one that began longer ago is not looked for.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,6 +25,8 @@ from facesvc_attendance.bookings import Booking
 from facesvc_attendance.rules import Rules
 
 MAX_STAY = timedelta(days=7)
+MAX_SET = timedelta(days=1)
+"""A clock that is set by more than this is broken, and a departure so far away that of another stay."""
 
 
 class Ending(Enum):
@@ -61,18 +63,22 @@ def stays_of(bookings: Iterable[Booking], rules: Rules, now: datetime) -> list[S
 def _in_zone(bookings: list[Booking], rules: Rules, now: datetime) -> Iterator[Stay]:
     arrival: Booking | None = None
     for one in sorted(bookings, key=lambda one: (one.number, one.event_id)):
+        same = arrival is not None and one.leave_time is not None and _belong(arrival, one)
+        if arrival is not None and not same:
+            closing = min(one.arrive_time, arrival.arrive_time + rules.close_after)
+            yield _stay(arrival.event_id, arrival, closing, Ending.NOT_SEEN)
         if one.leave_time is not None:
-            yield _stay((arrival or one).event_id, one, one.leave_time, Ending.LEFT)
-            arrival = None
-        else:
-            if arrival is not None:
-                closing = min(one.arrive_time, arrival.arrive_time + rules.close_after)
-                yield _stay(arrival.event_id, arrival, closing, Ending.NOT_SEEN)
-            arrival = one
+            yield _stay(arrival.event_id if arrival and same else one.event_id, one, one.leave_time, Ending.LEFT)
+        arrival = one if one.leave_time is None else None
     if arrival is not None:
         closing = arrival.arrive_time + rules.close_after
         ending = Ending.PRESENT if now < closing else Ending.NOT_SEEN
         yield _stay(arrival.event_id, arrival, min(now, closing), ending)
+
+
+def _belong(arrival: Booking, departure: Booking) -> bool:
+    """Whether a departure can be that of an arrival, with a clock that was set in between."""
+    return abs(departure.arrive_time - arrival.arrive_time) <= MAX_SET
 
 
 def _stay(stay_id: str, booking: Booking, end: datetime, ending: Ending) -> Stay:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from facesvc.events.plugin import About
 from facesvc_attendance.bookings import Booking
-from facesvc_attendance.corrections import Correction, in_force
+from facesvc_attendance.corrections import Correction, Kind, in_force
 from facesvc_attendance.days import Day, Span, Times
 from facesvc_attendance.people import Card
 from facesvc_attendance.rules import Rules
@@ -52,7 +52,8 @@ def as_csv(days: Iterable[Day], cards: Mapping[About, Card], rules_of: RulesOf) 
 
 def _row(day: Day, card: Card, rules: Rules) -> tuple[object, ...]:
     times, booked = day.times, day.booked
-    said = (f"{one.correction_id} {one.kind.value}: {one.reason} ({one.by})" for one in in_force(day.corrections))
+    valid = (one for one in in_force(day.corrections) if one.kind is not Kind.UNDO)
+    said = (f"{one.correction_id} {one.kind.value}: {one.reason} ({one.by})" for one in valid)
     return (
         day.day,
         *map(safe, (*day.about, card.employee_no, card.display_name)),
@@ -87,7 +88,7 @@ def seconds(times: Times) -> int:
     return round(times.present.total_seconds())
 
 
-def as_json(day: Day, card: Card, rules: Rules) -> dict[str, JsonValue]:
+def as_json(day: Day, card: Card, rules: Rules) -> JsonValue:
     """A day of somebody."""
     return {
         "date": str(day.day),
@@ -113,7 +114,7 @@ def as_json(day: Day, card: Card, rules: Rules) -> dict[str, JsonValue]:
     }
 
 
-def correction_json(one: Correction, rules: Rules, known: Iterable[Correction]) -> dict[str, JsonValue]:
+def correction_json(one: Correction, rules: Rules, known: Iterable[Correction]) -> JsonValue:
     """A correction, and whether no other of those that are known undid it."""
     return {
         "correction_id": one.correction_id,
@@ -131,7 +132,7 @@ def correction_json(one: Correction, rules: Rules, known: Iterable[Correction]) 
     }
 
 
-def booking_json(one: Booking, rules: Rules) -> dict[str, JsonValue]:
+def booking_json(one: Booking, rules: Rules) -> JsonValue:
     """A booking as it was made."""
     return {
         "event_id": one.event_id,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -21,6 +22,8 @@ class Finding:
     remarks: list[str] = field(default_factory=list)
     manifests: dict[str, tuple[Manifest, str]] = field(default_factory=dict)
     """By their stem, with the hash of their bytes; those that are signed."""
+    complete: bool = True
+    """Whether all files were looked at."""
 
 
 def verify_one(folder: Folder, stem: str, keys: Sequence[Ed25519PublicKey]) -> Finding:
@@ -43,11 +46,12 @@ def verify_all(folder: Folder, keys: Sequence[Ed25519PublicKey]) -> Finding:
     finding = Finding()
     for stem in folder.stems():
         if len(finding.problems) >= MAX_PROBLEMS:
+            finding.complete = False
             finding.remarks.append("there are more problems: not all files were looked at")
             return finding
         _look(folder, stem, keys, finding)
     chain = sorted(finding.manifests.values(), key=lambda one: one[0].sequence)
-    for (before, digest), (after, _) in zip(chain, chain[1:], strict=False):
+    for (before, digest), (after, _) in pairwise(chain):
         if (after.sequence, after.previous, after.previous_sha256) != (before.sequence + 1, before.stem, digest):
             message = f"{after.stem}.json was not written next after {before.stem}.json: something between is missing"
             finding.problems.append(message)

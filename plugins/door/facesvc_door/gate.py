@@ -99,16 +99,9 @@ class Gate:
         """Whether a door that opens now was let open: during a pulse, or so long after it."""
         return self.lit or (self._off_time is not None and self._now() - self._off_time <= timedelta(seconds=within_s))
 
-    async def settled(self) -> None:
-        """Wait until the relay is off, where it is about to be."""
-        for task in (self._pulse, self._settling):
-            if task is not None:
-                await asyncio.wait([task])
-
     async def stop(self) -> None:
         """Switch off, and let go of the relay."""
         self._stopped = True
-        self._drop_pulse()
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.wait([self._settling])
@@ -116,6 +109,7 @@ class Gate:
             for _ in range(STOP_TRIES):
                 with contextlib.suppress(Exception):
                     async with self._one:
+                        self._drop_pulse()  # of a call that was under way
                         await self._switch_off()
                     break
             else:
@@ -160,9 +154,12 @@ class Gate:
                 self._failed(error)
                 if not told:
                     told = True
-                    await self._trouble(self.name)
+                    with contextlib.suppress(Exception):  # telling it is not what matters most now
+                        await self._trouble(self.name)
             await self._sleep(delay)
             delay = min(2 * delay, LAST_RETRY_S)
 
     def _failed(self, error: Exception) -> None:
-        _log.warning("the relay could not be switched off", door=self.name, error=type(error).__name__, detail=str(error))
+        _log.warning(
+            "the relay could not be switched off", door=self.name, error=type(error).__name__, detail=str(error)
+        )

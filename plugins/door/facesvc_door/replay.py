@@ -1,15 +1,15 @@
 """Nothing opens a door twice: what was seen is remembered before the relay is touched, and across restarts.
 
-Both the event and its decision count as seen: neither an event that is delivered again nor a second event about the same
-decision passes. What is kept holds no person, so erasing somebody does not open the way for what they left behind. A
-day is long enough by far: what is older has expired, also where the clock was set back by hours.
+Both the event and its decision count as seen: neither an event that is delivered again nor a second event about the
+same decision passes. What is kept holds no person, so erasing somebody does not open the way for what they left behind.
+Decisions live for seconds; that they are remembered for hours is for clocks that are set back.
 """
 
 from datetime import datetime, timedelta
 
 from facesvc.events.plugin import Notes
 
-KEEP = timedelta(days=1)
+KEEP = timedelta(hours=6)
 
 
 async def claim(notes: Notes, event_id: str, decision_id: str, now: datetime) -> bool:

@@ -137,8 +137,14 @@ RULES = (
         "the person is disabled, or their consent has run out",
         lambda one: one.person is None or not one.person.recognisable,
     ),
-    Rule("NO_PERMISSION", "no permission for this door names the person or a group of theirs", lambda one: not _mine(one)),
-    Rule("HOLIDAY", "today is a holiday, and the permission does not count then", lambda one: _hours(one) is Standing.HOLIDAY),
+    Rule(
+        "NO_PERMISSION", "no permission for this door names the person or a group of theirs", lambda one: not _mine(one)
+    ),
+    Rule(
+        "HOLIDAY",
+        "today is a holiday, and the permission does not count then",
+        lambda one: _hours(one) is Standing.HOLIDAY,
+    ),
     Rule("OUTSIDE_HOURS", "the permission does not count at this hour", lambda one: _hours(one) is not Standing.INSIDE),
     Rule("PASSED_BACK", "the person is inside already and has not left by an exit", _passed_back),
 )

@@ -6,7 +6,8 @@ holiday may leave in the morning, and no night shift begins on one. Hours are th
 is set back, the hour that comes twice counts twice.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum
@@ -62,7 +63,7 @@ def minutes(text: str) -> int:
     return value
 
 
-def standing(windows: Iterable[Window], local: datetime, holidays: Set[date]) -> Standing:
+def standing(windows: Iterable[Window], local: datetime, holidays: AbstractSet[date]) -> Standing:
     """How ``local`` stands to them; inside one that began on no holiday is inside."""
     begun = [day for window in windows if (day := window.begun(local)) is not None]
     if any(day not in holidays for day in begun):

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from facesvc.events.plugin import PluginSettings
 from facesvc_door import schedule
@@ -104,6 +104,8 @@ class Door(Table):
 class DoorSettings(PluginSettings):
     """``[plugins.door]``. Whatever is left out is chosen so that fewer people pass, not more."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     policy: str = Field("access", min_length=1, max_length=100)
     """Only decisions of this policy open a door."""
     max_false_match_rate: float = Field(1e-5, gt=0, le=1e-5)
@@ -127,7 +129,9 @@ class DoorSettings(PluginSettings):
     duress_closes_all: bool = True
     """Whether the command ``duress`` is a lock-down too."""
     keep_days: float = Field(30.0, ge=1, le=366)
-    """How long results and alarms are kept."""
+    """How long alarms are kept."""
+    keep_results_hours: float = Field(24.0, ge=1, le=24 * 31)
+    """How long it is kept what came of an event; the audit log has it for longer."""
 
     @model_validator(mode="after")
     def _fits(self) -> "DoorSettings":
@@ -140,6 +144,8 @@ class DoorSettings(PluginSettings):
             for permission in door.permissions:
                 if permission.schedule not in {ALWAYS, *self.schedules}:
                     raise ValueError(f"door {name}: there is no [plugins.door.schedules] {permission.schedule}")
+            if door.direction == "out" and not door.area:
+                raise ValueError(f"door {name} leads out: name the area that it leads out of")
         if ALWAYS in self.schedules:
             raise ValueError(f"the schedule {ALWAYS} is built in: choose another name")
         ports = [door.relay.serial_port for door in self.doors.values() if door.relay.driver == "osdp"]

@@ -126,12 +126,11 @@ class Tokens:
         except FacesvcError:
             raise
         except Exception as error:  # MSAL lets out whatever an answer makes it stumble over
-            self._app = None  # which it may go on to stumble over
             raise TryLaterError(f"{self._settings.sign_in()} is no sign-in: {printable(str(error), 300)}") from error
         token = answer.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             if not isinstance(answer.get("error"), str):
-                self._app = None  # as above: no answer of Entra's; MSAL keeps what it found there
+                self._app = None  # no answer of Entra's: MSAL keeps what it found there, and stumbles over it
             raise TryLaterError(_refusal(answer))
         return token
 

@@ -13,7 +13,7 @@ from facesvc.errors import ConfigError
 from facesvc.events.plugin import Step
 from facesvc_graph.checks import steps
 from facesvc_graph.client import Client
-from facesvc_graph.lookup import find, lookup
+from facesvc_graph.lookup import Found, find, lookup
 from facesvc_graph.replies import NoSuchError
 from facesvc_graph.settings import GraphSettings
 
@@ -82,24 +82,24 @@ def lookup_command(
             say(error.message, style="yellow")
         raise typer.Exit(1) from None
     if as_json:
-        print_json(found)
+        print_json(found.as_json())
     else:
-        _print(found)
-    raise typer.Exit(1 if found["problems"] else 0)
+        _print(found.as_json())
+    # That somebody has no mailbox is an answer.
+    raise typer.Exit(0 if all(isinstance(error, NoSuchError) for error in found.problems.values()) else 1)
 
 
-async def _lookup(settings: GraphSettings, subject: str) -> dict[str, JsonValue]:
+async def _lookup(settings: GraphSettings, subject: str) -> Found:
     settings.credential()
     client = Client(settings, _now)
     try:
-        found = await lookup(client, settings, await find(client, subject), _now)
-        return found.as_json()
+        return await lookup(client, settings, await find(client, subject), _now)
     finally:
         await client.close()
 
 
 def _print(found: dict[str, JsonValue]) -> None:
-    table = table_of("", "")
+    table = table_of("Field", "Value")
     for name in ("id", "user_principal_name", "mail", "summary"):
         table.add_row(name, cell(_shown(found[name])))
     values, problems = found["values"], found["problems"]

@@ -4,7 +4,8 @@
   four requests of an app at once. Parts come back in any order, each with a status of its own.
 - Who is told to wait does: until the time that ``Retry-After`` names, or for a backoff of our own that doubles. Until
   then parts of that workload are answered here. Nothing sleeps in this file.
-- A token that is refused is renewed once.
+- A token that is refused is renewed once. After a permission was missing the next token is a new one, now and then:
+  what an administrator grants meanwhile stands in no token from before.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ MAX_OUTLOOK_PARTS = 4
 MAX_BYTES = 8 << 20
 FIRST_BACKOFF = timedelta(seconds=5)
 MAX_BACKOFF = timedelta(minutes=5)
+GRANT_INTERVAL = timedelta(minutes=10)
 
 _BATCH = Part("POST", "/$batch", Workload.DIRECTORY, "")
 
@@ -64,6 +66,8 @@ class Client:
         self._http = httpx.AsyncClient(verify=trust(settings), timeout=settings.timeout)
         self._outlook = asyncio.Lock()
         self._holds = {workload: _Hold() for workload in Workload}
+        self._granted = now()  # since when it is known what the app may do
+        self._lacks = False
         self.calls: Counter[str] = Counter()
 
     async def close(self) -> None:
@@ -125,6 +129,7 @@ class Client:
     def _judged(self, part: Part, answer: _Answer) -> Reply:
         """The reply for a part; and its workload is left alone from now on where that was asked for."""
         reply = reply_of(part, answer.status, answer.headers, answer.content, self._now())
+        self._lacks |= answer.status == 403
         hold = self._holds[part.workload]
         if answer.status not in {429, 503}:
             if answer.status < 400:
@@ -158,6 +163,9 @@ class Client:
         """A request of its own; with a new token where the first is refused. Raises ``TryLaterError``."""
         self.calls[part.workload.value if part.path != _BATCH.path else "batch"] += 1
         token = await self.tokens.token()
+        if self._lacks and self._now() - self._granted >= GRANT_INTERVAL:
+            self._lacks, self._granted = False, self._now()
+            token = await self.tokens.renew(token)
         answer = await self._once(part, token)
         if answer.status == 401:
             answer = await self._once(part, await self.tokens.renew(token))

@@ -16,7 +16,7 @@ from facesvc_graph.replies import NoSuchError, Part, Reply, Workload
 from facesvc_graph.settings import GraphSettings
 
 PROFILE_TTL = 86_400.0
-MAX_PHOTO_BYTES = 64 << 10
+MAX_PHOTO_BYTES = 24 << 10
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 

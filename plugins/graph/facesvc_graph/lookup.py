@@ -12,7 +12,7 @@ from facesvc_graph.client import Client
 from facesvc_graph.facts import facts_of
 from facesvc_graph.look import look
 from facesvc_graph.memory import Known
-from facesvc_graph.people import look_up
+from facesvc_graph.people import USER_ID, look_up
 from facesvc_graph.presence import Presences
 from facesvc_graph.records import Profile
 from facesvc_graph.replies import NoSuchError
@@ -24,6 +24,8 @@ async def find(client: Client, subject: str) -> Profile:
     wanted = subject.strip()
     if not wanted or len(wanted) > 320 or not wanted.isprintable():
         raise InputError("name a user by object id, UPN or mail address", field="subject")
+    if "@" not in wanted and not USER_ID.fullmatch(wanted):
+        raise InputError(f"{wanted!r} is neither the object id of a user, which is a GUID, nor an address")
     if "@" not in wanted:
         return await look_up(client, ("id", wanted))
     try:

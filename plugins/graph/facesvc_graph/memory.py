@@ -10,7 +10,7 @@ from facesvc.errors import FacesvcError
 from facesvc.events.plugin import About, Facts, TryLaterError
 from facesvc_graph.records import Calendar, Presence, Profile
 
-MAX_PEOPLE = 10_000
+MAX_PEOPLE = 5_000
 
 T = TypeVar("T")
 

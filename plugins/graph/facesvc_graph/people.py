@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from urllib.parse import quote, urlencode
 
+from pydantic import JsonValue
+
 from facesvc.errors import FacesvcError
 from facesvc.events.plugin import About, Box, UndeliverableError
 from facesvc_graph.client import Client
@@ -19,7 +21,7 @@ PROFILE_FIELDS = "id,displayName,jobTitle,department,mail,userPrincipalName"
 _NOTE, _MISSING_NOTE = "user", "missing"
 # Names of external ids, the first that is there counts.
 _ID, _UPN, _MAIL = ("graph_user_id",), ("upn", "user_principal_name"), ("mail", "email")
-_USER_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+USER_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Key = tuple[str, ...]
 
@@ -59,7 +61,7 @@ def _mail_part(mail: str) -> Part:
 async def look_up(client: Client, key: Key) -> Profile:
     """The user of a key. Raises ``NoSuchError`` where there is none, and what went wrong."""
     kind, value = key
-    if kind == "id" and not _USER_ID.fullmatch(value):
+    if kind == "id" and not USER_ID.fullmatch(value):
         raise UndeliverableError("external_ids.graph_user_id is no object id of a user, which is a GUID")
     if kind != "mail":
         part = profile_part(value) if kind == "id" else _upn_part(value)
@@ -110,7 +112,7 @@ class People:
     async def _found(self, about: About, key: Key) -> Known | None:
         if await self._is_missing(about, key):
             return None
-        if key[0] == "id" and not self._addresses and _USER_ID.fullmatch(key[1]):
+        if key[0] == "id" and not self._addresses and USER_ID.fullmatch(key[1]):
             return Known(about, key, key[1].lower())
         note = await self._box.notes.get(_NOTE, about=about)
         if isinstance(note, dict) and note.get("key") == list(key):
@@ -129,10 +131,15 @@ class People:
         of, until = self._missing.get(about, ((), self._box.now()))
         if of == key and until > self._box.now():
             return True
-        return await self._box.notes.get(_MISSING_NOTE, about=about) == list(key)
+        note = await self._box.notes.get(_MISSING_NOTE, about=about)
+        if not isinstance(note, dict) or note.get("key") != list(key):
+            return False
+        self._missing[about] = (key, datetime.fromisoformat(str(note["until"])))
+        return True
 
     async def _note_missing(self, about: About, key: Key) -> None:
         until = self._box.now() + MISSING_FOR
         self._missing[about] = (key, until)
+        note: dict[str, JsonValue] = {"key": list(key), "until": until.isoformat()}
         with suppress(FacesvcError):  # it is remembered here; after a restart they are looked for once more
-            await self._box.notes.put(_MISSING_NOTE, list(key), about=about, expire_time=until)
+            await self._box.notes.put(_MISSING_NOTE, note, about=about, expire_time=until)

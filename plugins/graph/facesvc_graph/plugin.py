@@ -115,7 +115,9 @@ class GraphPlugin:
 
     async def _extras(self, known: Known) -> None:
         """What an administrator asked for besides; it is tried again in a round, or at the next arrival."""
-        errors = [] if self._sessions is None else await self._sessions.renew([known])
+        errors = []
+        if self._sessions is not None and await self._is_present(known.about):  # an event may be late
+            errors += await self._sessions.renew([known])
         if self._settings.enroll_photos:
             try:
                 await photos.enrol_if_due(self._running, self._box, known.about, known)
@@ -128,12 +130,14 @@ class GraphPlugin:
         """Take back the presence of somebody who is nowhere any more."""
         if self._sessions is None:
             return
-        present = await self._box.present()
-        if any((stay.collection_id, stay.subject_id) == about for stay in present):
+        if await self._is_present(about):
             return
         known = await self._people.known(about, external_ids)
         if known is not None:
             await self._sessions.clear(known)
+
+    async def _is_present(self, about: About) -> bool:
+        return any((stay.collection_id, stay.subject_id) == about for stay in await self._box.present())
 
     def _is_shown(self, known: Known) -> bool:
         return known.shown is not None and known.shown.expire_time > self._box.now()

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 
-from facesvc.errors import FacesvcError
+from facesvc.errors import FacesvcError, NotFoundError
 from facesvc.events.plugin import About, Box, Facts, TryLaterError
 from facesvc_graph.client import Client
 from facesvc_graph.facts import MAX_AGE, facts_of, same
@@ -25,6 +25,8 @@ from facesvc_graph.settings import GraphSettings
 NAME = "graph"
 MAX_LOOKED_AT = 200
 """People whose calendar, profile or photo is asked for in one round; the others' turn is the next."""
+MAX_FAILURES = 5
+"""Look-ups that may fail in one round; then nobody else is looked up in it: Graph is away."""
 
 _log = structlog.get_logger(__name__)
 
@@ -79,7 +81,7 @@ class Poller:
         }
         if not whom:
             return
-        people = await self._known(whom)
+        people, trouble = await self._known(whom)
         if self._settings.has_presence and people:
             await self._presences.of_all(people)
             await self._publish(people)
@@ -91,7 +93,7 @@ class Poller:
                 await self._people.missing(known)
         errors = [] if self._sessions is None else await self._sessions.renew(people)
         await self._publish(people)
-        self._tell(next(iter([*_errors(people), *errors]), None))
+        self._tell(next(iter([*trouble, *_errors(people), *errors]), None))
 
     async def tell(self, known: Known) -> Facts | None:
         """Publish what is known of somebody, if that is news, or the old would be gone soon."""
@@ -107,7 +109,10 @@ class Poller:
 
     async def _publish(self, people: Sequence[Known]) -> None:
         for known in people:
-            await self.tell(known)
+            try:
+                await self.tell(known)
+            except NotFoundError:  # erased meanwhile
+                self._people.forget(known.about)
 
     async def _kept(self, known: Known) -> Facts | None:
         """What was told of somebody before we were started, for longer: nothing newer is to be had."""
@@ -119,23 +124,22 @@ class Poller:
         told = old.summary if "as of " in old.summary else f"{old.summary} · as of {time:%H:%M}"
         return replace(old, summary=told, expire_time=now + self._life)
 
-    async def _known(self, whom: Mapping[About, Mapping[str, str]]) -> list[Known]:
+    async def _known(self, whom: Mapping[About, Mapping[str, str]]) -> tuple[list[Known], list[FacesvcError]]:
         """Those of them who are in Graph; whoever cannot be looked up now is left for the next round."""
         found: list[Known] = []
-        away = False
+        trouble: list[FacesvcError] = []
         for about, external_ids in whom.items():
-            if away and self._memory.get(about) is None:
+            if len(trouble) >= MAX_FAILURES and self._memory.get(about) is None:
                 continue
             try:
                 known = await self._people.known(about, external_ids)
             except TryLaterError as error:
-                away = True
-                self._tell(error)
+                trouble.append(error)
             except FacesvcError as error:
                 _log.warning("graph_no_user", subject_id=about[1], error=error.message)
             else:
                 found += [known] if known is not None else []
-        return found
+        return found, trouble
 
     def _tell(self, error: FacesvcError | None) -> None:
         """Into the log once, not every round."""

@@ -30,15 +30,20 @@ class Presences:
         """Ask about one person, together with all who wait for the same."""
         self._waiting.append(known)
         async with self._lock:
-            if known in self._waiting:
-                asked, self._waiting = self._waiting, []
-                await self._ask(asked)
+            await self._ask_waiting([])  # nobody, where somebody else asked for this one as well
 
     async def of_all(self, people: Sequence[Known]) -> None:
         """Ask about many, and those who wait, in calls of at most 650 ids."""
         async with self._lock:
-            asked, self._waiting = [*people, *self._waiting], []
-            await self._ask(asked)
+            await self._ask_waiting(people)
+
+    async def _ask_waiting(self, people: Sequence[Known]) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            await self._ask([*people, *waiting])
+        except asyncio.CancelledError:  # whoever asked does not wait any longer; the others do
+            self._waiting = [*waiting, *self._waiting]
+            raise
 
     async def _ask(self, people: Sequence[Known]) -> None:
         # The same user may be several people here, in several galleries.

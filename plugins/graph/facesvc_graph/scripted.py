@@ -55,6 +55,7 @@ class ScriptedGraph:
     people: dict[str, ScriptedUser] = field(default_factory=dict)
     """By object id."""
     roles: frozenset[str] = ROLES
+    """Of the tokens that are given from now on."""
     calls: Counter[str] = field(default_factory=Counter)
     """Operations, those in batches too; ``batch`` counts the batches, ``token`` the tokens."""
     sessions: dict[str, Mapping[str, JsonValue]] = field(default_factory=dict)
@@ -64,9 +65,11 @@ class ScriptedGraph:
     failures: dict[str, list[Failure]] = field(default_factory=dict)
     outlook_peak: int = 0
     throttled: int = 0
+    turns: int = 1
+    """Of the event loop, that an operation takes."""
     shuffle: bool = True
     """Parts of a batch come back in another order."""
-    _tokens: set[str] = field(default_factory=set)
+    _tokens: dict[str, frozenset[str]] = field(default_factory=dict)
     _recent: dict[str, deque[datetime]] = field(default_factory=lambda: {"presence": deque(), "outlook": deque()})
     _outlook: int = 0
     _server: Server | None = None
@@ -128,13 +131,14 @@ class ScriptedGraph:
         return await self._graph(request)
 
     async def _graph(self, request: Request) -> Response:
-        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
+        roles = self._tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if roles is None:
             return error(401, "InvalidAuthenticationToken")
         if not request.path.startswith("/v1.0/"):
             return error(404, "UnknownVersion")
         if request.path == "/v1.0/$batch":
-            return await self._batch(request)
-        return await self._operation(request, request.path.removeprefix("/v1.0"))
+            return await self._batch(request, roles)
+        return await self._operation(request, request.path.removeprefix("/v1.0"), roles)
 
     def _configuration(self) -> Response:
         base = f"{self.url}/{TENANT}"
@@ -165,10 +169,10 @@ class ScriptedGraph:
             "aud": "https://graph.microsoft.com",
         }
         token = ".".join((_base64url({"alg": "none"}), _base64url(claims), "scripted"))
-        self._tokens.add(token)
+        self._tokens[token] = self.roles
         return Response(200, {"token_type": "Bearer", "expires_in": 3600, "access_token": token})
 
-    async def _batch(self, request: Request) -> Response:
+    async def _batch(self, request: Request, roles: frozenset[str]) -> Response:
         self.calls["batch"] += 1
         if (failed := self._failed("batch", "")) is not None:
             return failed
@@ -176,7 +180,7 @@ class ScriptedGraph:
         if not isinstance(requests, list) or not 0 < len(requests) <= 20:
             return error(400, "BadRequest")
         parts = [one for one in requests if isinstance(one, dict)]
-        answers = await asyncio.gather(*(self._part(one) for one in parts))
+        answers = await asyncio.gather(*(self._part(one, roles) for one in parts))
         responses: list[JsonValue] = [
             {
                 "id": one["id"],
@@ -188,27 +192,28 @@ class ScriptedGraph:
         ]
         return Response(200, {"responses": responses[::-1] if self.shuffle else responses})
 
-    async def _part(self, one: Mapping[str, JsonValue]) -> Response:
+    async def _part(self, one: Mapping[str, JsonValue], roles: frozenset[str]) -> Response:
         given = one.get("headers")
         headers = {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
         body = json.dumps(one["body"]).encode() if "body" in one else b""
         part = request_of(str(one["method"]), str(one["url"]), headers, body)
-        return await self._operation(part, part.path)
+        return await self._operation(part, part.path, roles)
 
-    async def _operation(self, request: Request, path: str) -> Response:
+    async def _operation(self, request: Request, path: str, roles: frozenset[str]) -> Response:
         operation = operation_of(request.method, path)
         if operation is None:
             return error(400, "BadRequest")
         self.calls[operation.name] += 1
         if (failed := self._failed(operation.name, operation.user)) is not None:
             return failed
-        if not self.roles.intersection(operation.permissions):
+        if not roles.intersection(operation.permissions):
             return error(403, "Authorization_RequestDenied")
         if operation.kind == "outlook":
             self._outlook += 1
             self.outlook_peak = max(self.outlook_peak, self._outlook)
         try:
-            await asyncio.sleep(0)  # whatever else was sent at the same time begins as well
+            for _ in range(self.turns):  # whatever else was sent at the same time begins as well
+                await asyncio.sleep(0)
             if self._throttles(operation.kind):
                 self.throttled += 1
                 return error(429, "ApplicationThrottled")

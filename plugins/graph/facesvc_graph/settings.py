@@ -90,7 +90,7 @@ class GraphSettings(PluginSettings):
     authority: Annotated[str, AfterValidator(_authority)] = ""
     """In place of the cloud's sign-in: https://HOST/TENANT."""
     base_url: Annotated[str, AfterValidator(_url)] = ""
-    """In place of the cloud's Graph, without the version."""
+    """In place of the cloud's Graph: https://HOST, or with the version or another path, https://HOST/v1.0."""
     ca_file: Path | None = None
     """A PEM file of the authorities to trust, in place of the usual ones."""
     poll_interval: float = Field(60.0, ge=5, le=3600)
@@ -99,7 +99,7 @@ class GraphSettings(PluginSettings):
     """Seconds that a calendar is good for, and that facts are shown without having been confirmed."""
     calendar: Literal["off", "free_busy", "subjects"] = "subjects"
     """Nothing of calendars; only when somebody is free; or what they are in as well, unless it is private."""
-    photos: Literal["off", "48x48", "96x96"] = "96x96"
+    photos: Literal["off", "48x48", "96x96"] = "48x48"
     """The size of the photo among the facts."""
     set_presence: bool = False
     """Whether who arrives becomes Available in Teams, for as long as they are present."""
@@ -137,8 +137,9 @@ class GraphSettings(PluginSettings):
         return self.authority or f"{CLOUDS[self.cloud].login}/{self.tenant_id}"
 
     def root(self) -> str:
-        """Where Graph answers, with its version."""
-        return (self.base_url or CLOUDS[self.cloud].graph) + "/v1.0"
+        """Where Graph answers, with its version; ``base_url`` may have a path of its own, which is then all of it."""
+        root = self.base_url or CLOUDS[self.cloud].graph
+        return root if urlsplit(root).path else f"{root}/v1.0"
 
     def scope(self) -> str:
         """What a token is for: that of the cloud, also behind a proxy."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 from facesvc_graph.auth import Tokens, roles_of, trust
-from facesvc_graph.scripted import ROLES, Failure
+from facesvc_graph.scripted import ROLES, Failure, ScriptedGraph
 from facesvc_graph.scripted_http import Request, Response
 from graph_making import World
 from pydantic import ValidationError
@@ -46,7 +46,7 @@ async def test_a_certificate_signs_what_msal_asserts(world: World, monkeypatch: 
     bodies = []
     real = type(world.graph)._token
 
-    def token(self, request: Request) -> Response:
+    def token(self: ScriptedGraph, request: Request) -> Response:
         bodies.append(request.body.decode())
         return real(self, request)
 
@@ -100,7 +100,7 @@ async def test_a_wrong_secret_is_said_with_what_to_do(world: World) -> None:
     with pytest.raises(TryLaterError, match=r"AADSTS7000215.*write its value, not its id") as caught:
         await tokens.token()
     assert "not the secret" not in str(caught.value)
-    Path(wrong).write_text("scripted")
+    private(world.folder / "wrong", b"scripted")
     await tokens.close()
     assert await tokens.token()  # mended, and no restart
     await tokens.close()

@@ -116,7 +116,9 @@ async def test_a_lookup_fails_where_there_is_nobody_or_something_is_missing(worl
     result = await run(world, "lookup", "nobody@contoso.example", "--json")
     assert result.exit_code == 1
     assert "error" in json.loads(result.output)
-    result = await run(world, "lookup", BEN, "--json")  # who has no photo: which is no problem
+    world.graph.people[BEN].mailbox = False
+    result = await run(world, "lookup", BEN)  # who has neither photo nor mailbox, which is an answer
+    assert "MailboxNotEnabled" in result.output.replace("\n", "")
     assert result.exit_code == 0
     world.graph.roles -= {"Calendars.Read"}
     result = await run(world, "lookup", ANA)

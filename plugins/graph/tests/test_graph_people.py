@@ -1,5 +1,6 @@
 """Who somebody is in Graph: by id, UPN or mail, looked up once."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ ABOUT = ("default", "ana")
 
 
 @pytest.fixture
-async def people(world: World):
+async def people(world: World) -> AsyncIterator[People]:
     client = world.client()
     world.person()
     yield People(client, world.box, Memory(), addresses=False)
@@ -71,7 +72,7 @@ async def test_addresses_with_every_sign_are_found(world: World, people: People)
 
 async def test_two_users_of_one_address_are_nobody(world: World, people: People) -> None:
     world.graph.add(replace(world.graph.people[ANA], id=user_id(8), upn="other@contoso.example"))
-    with pytest.raises(UndeliverableError, match="set external_ids.graph_user_id"):
+    with pytest.raises(UndeliverableError, match=r"set external_ids\.graph_user_id"):
         await people.known(ABOUT, {"mail": "ana.lima@contoso.example"})
 
 

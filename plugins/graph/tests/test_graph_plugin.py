@@ -1,16 +1,19 @@
 """The plugin over real MSAL, real httpx and real sockets: arriving, being there, leaving, and Graph being away."""
 
+import asyncio
 import base64
 from datetime import timedelta
 
 import pytest
+from facesvc_graph import GraphPlugin
 from facesvc_graph.scripted import Failure
 from facesvc_graph.scripted_people import JPEG
 from graph_making import ANA, BEN, World, user_id
 
 from facesvc.delivery import kit
+from facesvc.delivery.kit import MemoryBox
 from facesvc.errors import InputError, NotFoundError
-from facesvc.events.plugin import TryLaterError, UndeliverableError
+from facesvc.events.plugin import About, Facts, TryLaterError, UndeliverableError
 
 
 async def test_who_arrives_is_told_of_in_one_presence_call_and_one_batch(world: World) -> None:
@@ -118,6 +121,36 @@ async def test_a_round_publishes_what_is_new_and_what_would_expire(world: World)
         assert world.box.published[1][1].fetch_time == world.now
 
 
+async def test_whoever_is_erased_in_the_middle_of_a_round_spoils_it_for_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = MemoryBox.publish
+
+    async def only_ben(self: MemoryBox, about: About, facts: Facts) -> None:
+        if about[1] == "ana":
+            raise NotFoundError("there is no subject 'ana'")
+        await publish(self, about, facts)
+
+    monkeypatch.setattr(MemoryBox, "publish", only_ben)
+    world.enter(world.person(), world.person("ben", BEN))
+    async with world.plugin() as plugin:
+        await plugin.round()
+    assert {about for about, _ in world.box.published} == {("default", "ben")}
+
+
+async def test_whoever_cannot_be_looked_up_now_is_in_the_next_round(world: World) -> None:
+    world.enter(world.person(external_ids={"upn": "ana@contoso.example"}), world.person("ben", BEN))
+    world.graph.fail("user", Failure(500, user="ana@contoso.example"))
+    async with world.plugin() as plugin:
+        await plugin.round()
+        assert {about[1] for about, _ in world.box.published} == {"ben"}
+        status = await plugin.call("status", {})
+        assert "500" in str(status)
+        world.box.clock.advance(60)
+        await plugin.round()
+    assert {about[1] for about, _ in world.box.published} == {"ana", "ben"}
+
+
 async def test_an_event_that_begins_is_news_without_a_request_for_it(world: World) -> None:
     world.meet("Standup", 20, 30)
     async with world.plugin() as plugin:
@@ -161,6 +194,29 @@ async def test_while_graph_is_away_the_last_answer_stays_with_its_age_and_the_wo
         assert about == ("default", "ana")
 
 
+async def test_who_comes_back_while_graph_is_away_is_told_of_with_the_age(world: World) -> None:
+    async with world.plugin() as plugin:
+        one = world.person()
+        await world.arrive(plugin, one)
+        world.graph.outage = True
+        world.box.clock.advance(1800)
+        with pytest.raises(TryLaterError):
+            await world.arrive(plugin, one)
+        assert [facts.summary for _, facts in world.box.published] == ["Available · as of 08:30"]
+
+
+async def test_a_user_who_is_deleted_is_asked_for_no_more(world: World) -> None:
+    async with world.plugin() as plugin:
+        await world.arrive(plugin, world.person())
+        del world.graph.people[ANA]
+        world.box.clock.advance(24 * 3600)
+        await plugin.round()
+        asked = world.graph.calls["presences"]
+        world.box.clock.advance(60)
+        await plugin.round()
+        assert world.graph.calls["presences"] == asked
+
+
 async def test_after_half_a_day_the_last_answer_is_told_no_more(world: World) -> None:
     async with world.plugin() as plugin:
         await world.arrive(plugin, world.person())
@@ -199,7 +255,7 @@ async def test_without_the_permission_for_calendars_the_rest_is_told(world: Worl
 async def test_without_any_permission_the_event_cannot_be_delivered(world: World) -> None:
     world.graph.roles = frozenset()
     async with world.plugin() as plugin:
-        with pytest.raises(UndeliverableError, match="Presence.Read.All, with admin consent"):
+        with pytest.raises(UndeliverableError, match=r"Presence\.Read\.All, with admin consent"):
             await world.arrive(plugin, world.person())
 
 
@@ -251,6 +307,33 @@ async def test_presence_is_set_renewed_and_cleared(world: World) -> None:
         await plugin.handle(left)  # there is none any more, and that is all right
 
 
+async def test_an_arrival_that_comes_late_sets_no_presence_of_who_has_left(world: World) -> None:
+    one = world.person()
+    async with world.plugin(set_presence=True) as plugin:
+        assert await plugin.handle(kit.delivery(kit.arrived(one, world.now))) is not None
+    assert not world.graph.sessions
+
+
+async def test_who_waits_for_an_answer_gets_one_when_whoever_asked_gives_up(world: World) -> None:
+    people = [world.person(), world.person("ben", BEN), world.person("bo", BEN)]
+    world.graph.turns = 1000
+
+    async def asked(times: int) -> None:
+        while world.graph.calls["presences"] < times:  # noqa: ASYNC110 - the scripted Graph counts and tells nobody
+            await asyncio.sleep(0)
+
+    async with world.plugin(calendar="off", photos="off") as plugin:
+        first, second, third = [asyncio.create_task(world.arrive(plugin, one)) for one in people]
+        await asked(1)
+        assert await first is not None
+        await asked(2)  # for the second and the third together
+        second.cancel()
+        facts = await third
+        assert facts is not None
+        assert facts.values["availability"] == "Available"
+    assert world.graph.calls["presences"] == 3
+
+
 async def test_a_photo_is_enrolled_with_consent_and_once(world: World) -> None:
     one = world.person(consent_purpose="doors")
     other = world.person("ben", BEN)
@@ -292,10 +375,6 @@ async def test_what_cannot_be_asked_is_said(world: World) -> None:
 
 
 async def test_the_rounds_come_as_often_as_the_settings_say(world: World) -> None:
-    import asyncio
-
-    from facesvc_graph import GraphPlugin
-
     waits: list[float] = []
     third = asyncio.Event()
 

@@ -9,6 +9,7 @@ tests against a real broker.
 import asyncio
 import logging
 import math
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ MAX_INCOMING = 20_000
 """Messages that wait to be looked at: all that was ever retained for this box comes at once."""
 MAX_AT_ONCE = 10
 _REFUSED = 0x80
+_UNSPECIFIED = 0x80
 _NOT_AUTHORIZED = 0x87
-_NEVER = {0x90: "topic name invalid", 0x95: "packet too large", 0x99: "payload format invalid"}
+_TAKEN_OVER = 0x8E
+_NEVER = frozenset({0x90, 0x95, 0x99})  # topic name invalid, packet too large, payload format invalid
 # paho tells every packet to its logger, topics and all.
 _SILENT = logging.getLogger("facesvc_mqtt.paho")
 _SILENT.addHandler(logging.NullHandler())
@@ -70,6 +73,17 @@ class RefusedError(DependencyError):
     reason = "BROKER_REFUSED"
 
 
+class _Socket(ssl.SSLSocket):
+    """One that paho leaves open when the other side is not trusted."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # as the method that it is
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class Client(aiomqtt.Client):
     """A connection; ``connected`` makes one."""
 
@@ -82,6 +96,9 @@ class Client(aiomqtt.Client):
         self._tls = settings.tls
         self._refused: dict[int, ReasonCode] = {}
         self._abandoned = False
+        context = settings.tls_context()
+        if context is not None:
+            context.sslsocket_class = _Socket
         super().__init__(
             settings.host,
             settings.port,
@@ -92,14 +109,14 @@ class Client(aiomqtt.Client):
             clean_start=MQTT_CLEAN_START_FIRST_ONLY,  # there is no second connect: each client is used once
             properties=connect,
             will=aiomqtt.Will(will, OFFLINE, qos=1, retain=True) if will else None,
-            tls_context=settings.tls_context(),
-            timeout=settings.timeout,
-            keepalive=settings.keepalive,
+            tls_context=context,
+            timeout=settings.timeout_s,
+            keepalive=settings.keepalive_s,
             max_queued_incoming_messages=MAX_INCOMING,
             max_concurrent_outgoing_calls=MAX_AT_ONCE,
             logger=_SILENT,
         )
-        self._client.connect_timeout = settings.timeout
+        self._client.connect_timeout = settings.timeout_s
 
     async def send(self, *messages: Outgoing) -> None:
         """Until the broker has acknowledged all. Raises ``TryLaterError`` and ``UndeliverableError``."""
@@ -134,16 +151,7 @@ class Client(aiomqtt.Client):
             while True:
                 yield [await anext(messages), *[await anext(messages) for _ in range(len(messages))]]
         except aiomqtt.MqttError as error:
-            code = self.lost_by
-            why = f": {code}; does another client use the client_id of this one?" if "taken over" in code else ""
-            raise TryLaterError(f"the connection to {self._place} was lost{why or f': {code or error}'}") from error
-
-    @property
-    def lost_by(self) -> str:
-        """Why the connection was lost, as far as the broker said."""
-        error = self._disconnected.exception() if self._disconnected.done() else None
-        rc = getattr(error, "rc", None)
-        return str(rc).lower() if isinstance(rc, ReasonCode) else ""
+            raise TryLaterError(f"the connection to {self._place} was lost{why(error.__cause__)}") from error
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -152,17 +160,21 @@ class Client(aiomqtt.Client):
         try:
             # Not to be cancelled in the middle: a thread connects, and nobody would close its socket.
             await asyncio.shield(entering)
+            if not self._client.is_connected():
+                raise TryLaterError(f"the connection to {self._place} was lost")
             yield
         except MqttConnectError as error:
             raise RefusedError(f"{self._place} refuses the connection: {str(error.rc).lower()}") from error
         except aiomqtt.MqttError as error:
             raise TryLaterError(self._words(error)) from error
         finally:
-            await asyncio.gather(entering, return_exceptions=True)
-            with suppress(aiomqtt.MqttError):
+            try:
+                await asyncio.gather(entering, return_exceptions=True)
                 if not entering.cancelled() and entering.exception() is None:
-                    await self.__aexit__(None, None, None)
-            self._abandon()
+                    with suppress(aiomqtt.MqttError):
+                        await self.__aexit__(None, None, None)
+            finally:
+                self._abandon()
 
     def _words(self, error: aiomqtt.MqttError) -> str:
         text = str(error)
@@ -181,18 +193,19 @@ class Client(aiomqtt.Client):
         try:
             await self.publish(one.topic, one.payload, qos=1, retain=one.retain, properties=one.properties())
         except aiomqtt.MqttCodeError as error:
-            code = error.rc.value if isinstance(error.rc, ReasonCode) else -1
-            raise self._refusal(code, one.topic, error) from error
+            raise self._refusal(error, one.topic) from error
         except aiomqtt.MqttError as error:
             raise TryLaterError(f"{self._place} did not acknowledge a message: {error}") from error
 
-    def _refusal(self, code: int, topic: str, error: Exception) -> FacesvcError:
-        if code in _NEVER:
-            return UndeliverableError(f"{self._place} refuses a message: {_NEVER[code]}")
-        if code == _NOT_AUTHORIZED:
-            first = topic.split("/", 1)[0]
-            return TryLaterError(f"{self._place} refuses a message: allow the user to write to {first}/#")
-        return TryLaterError(f"{self._place} did not take a message: {error}")
+    def _refusal(self, error: aiomqtt.MqttCodeError, topic: str) -> FacesvcError:
+        if not isinstance(error.rc, ReasonCode):
+            return TryLaterError(f"the connection to {self._place} was lost")
+        why = str(error.rc).lower()
+        if error.rc.value in _NEVER:
+            return UndeliverableError(f"{self._place} refuses a message: {why}")
+        if error.rc.value == _NOT_AUTHORIZED:
+            why += f": allow the user to write to {topic.split('/', 1)[0]}/#"
+        return TryLaterError(f"{self._place} refuses a message: {why}")
 
     @contextmanager
     def _pending_call(self, mid: int, value: Any, pending_dict: dict[int, Any]) -> Iterator[None]:
@@ -223,3 +236,12 @@ class Client(aiomqtt.Client):
 def expiry(seconds: int, left: timedelta | None) -> int:
     """Whole seconds, at least one (a broker takes none for never): so many, or what is left."""
     return max(1, seconds if left is None else min(seconds, math.ceil(left.total_seconds())))
+
+
+def why(error: BaseException | None) -> str:
+    """Why a connection was lost, as far as the broker said: ``: reason``, or nothing."""
+    code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    if not isinstance(code, ReasonCode) or code.value == _UNSPECIFIED:
+        return ""
+    hint = "; does another client use the client_id of this one?" if code.value == _TAKEN_OVER else ""
+    return f": {str(code).lower()}{hint}"

@@ -190,4 +190,4 @@ class House:
 
     def _state(self, one: Presence, *, here: bool) -> Outgoing:
         topic = self._topics.presence(one.about, one.zone)
-        return Outgoing(topic, (ON if here else OFF).encode(), expiry=self._settings.message_expiry)
+        return Outgoing(topic, (ON if here else OFF).encode(), expiry=self._settings.message_expiry_s)

@@ -19,7 +19,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 def pause(settings: MqttSettings, failures: int, part: float) -> float:
     """Seconds before the next attempt: twice as many each time, of which ``part`` (0 to 1) chooses from half on."""
-    longest = min(settings.reconnect_max, settings.reconnect_min * 2.0 ** min(failures - 1, 30))
+    longest = min(settings.reconnect_max_s, settings.reconnect_min_s * 2.0 ** min(failures - 1, 30))
     return longest * (0.5 + part / 2)
 
 
@@ -69,8 +69,10 @@ class Link:
         task, self._task = self._task, None
         self._client = None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            while not task.done():
+                # ``asyncio.wait_for`` may lose the word, up to Python 3.11 (bpo-37658).
+                task.cancel()
+                await asyncio.wait({task}, timeout=2 * self._settings.timeout_s)
             if not task.cancelled():
                 task.exception()  # which ``open`` has told, or the log
 

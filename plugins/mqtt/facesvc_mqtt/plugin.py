@@ -48,7 +48,7 @@ class Mqtt(Plugin, Forgets):
         if isinstance(event, ArrivedEvent | LeftEvent):
             await self._house.move(client, event)
         names = self.settings.names and await self._house.covered((event.collection_id, event.about)) is not None
-        lasts = expiry(self.settings.message_expiry, left)
+        lasts = expiry(self.settings.message_expiry_s, left)
         await client.send(Outgoing(self.topics.event(event), payload(event, names=names), expiry=lasts))
         return None
 

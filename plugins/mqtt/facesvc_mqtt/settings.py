@@ -11,7 +11,7 @@ from facesvc.events import secrets
 from facesvc.events.plugin import Person, PluginSettings
 from facesvc.events.secrets import Secret
 
-Prefix = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,4}\Z", max_length=64)]
+Prefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,4}$", max_length=64)]
 _YES = frozenset({"true", "yes", "on", "1"})
 
 
@@ -36,7 +36,7 @@ class MqttSettings(PluginSettings):
     """To be known to the broker by."""
     password: Secret = ""
     """Where the user's password is."""
-    client_id: str = Field(default="", max_length=64, pattern=r"\A[A-Za-z0-9_.-]*\Z")
+    client_id: str = Field(default="", max_length=64, pattern=r"^[A-Za-z0-9_.-]*$")
     """Of this box alone: of two clients of one id the broker drops one. Empty: made from ``topic_prefix``."""
     topic_prefix: Prefix = "facesvc"
     """All topics start with it; of this box alone, where several share a broker."""
@@ -50,15 +50,15 @@ class MqttSettings(PluginSettings):
     """Make entities in Home Assistant by its MQTT discovery."""
     discovery_prefix: Prefix = "homeassistant"
     """As set in Home Assistant."""
-    message_expiry: int = Field(default=60, ge=1, le=3600)
+    message_expiry_s: int = Field(default=60, ge=1, le=3600)
     """Seconds after which the broker throws an event away that it could not hand on."""
-    timeout: float = Field(default=5, ge=0.5, le=60)
+    timeout_s: float = Field(default=5, ge=0.5, le=60)
     """Seconds to wait for an answer of the broker."""
-    keepalive: int = Field(default=30, ge=5, le=600)
+    keepalive_s: int = Field(default=30, ge=5, le=600)
     """Seconds of silence after which the broker is asked whether it is still there."""
-    reconnect_min: float = Field(default=1, ge=0.05, le=60)
+    reconnect_min_s: float = Field(default=1, ge=0.05, le=60)
     """Seconds before the first attempt to connect again; twice as many before each further one."""
-    reconnect_max: float = Field(default=60, ge=0.05, le=3600)
+    reconnect_max_s: float = Field(default=60, ge=0.05, le=3600)
     """The most seconds between two attempts."""
 
     @model_validator(mode="after")
@@ -69,8 +69,8 @@ class MqttSettings(PluginSettings):
             raise ValueError("key_file and key_password belong to a certificate_file")
         if self.password and not self.user:
             raise ValueError("a password needs a user")
-        if self.reconnect_max < self.reconnect_min:
-            raise ValueError("reconnect_max must not be less than reconnect_min")
+        if self.reconnect_max_s < self.reconnect_min_s:
+            raise ValueError("reconnect_max_s must not be less than reconnect_min_s")
         return self
 
     def covers(self, one: Person) -> bool:

@@ -8,9 +8,9 @@ from facesvc.errors import DependencyError
 
 
 class Table(BaseModel):
-    """A table of the settings."""
+    """A table of the settings. What was wrong in it is not repeated: it may be a secret in the wrong place."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class RelayError(DependencyError):

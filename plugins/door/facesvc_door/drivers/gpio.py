@@ -52,7 +52,7 @@ class GpioDriver:
         """Whether there is a line in."""
         return self._settings.input_line is not None
 
-    async def on(self, seconds: float, reference: str) -> None:
+    async def on(self, seconds: float, reference: str) -> None:  # noqa: ARG002 - as Driver has it
         """Set the line; the kernel has no timer for it."""
         self._set(self._gpiod.line.Value.ACTIVE)
 

@@ -5,8 +5,10 @@ redirects, no proxies of the environment, no cookies: a request goes where the s
 """
 
 import asyncio
+import contextlib
 import json
 import ssl
+from collections.abc import Generator
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal
@@ -38,11 +40,17 @@ def _url(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         raise ValueError("this is no URL") from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.fragment:
-        raise ValueError("a relay's URL begins with http:// or https:// and names a host")
+    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.fragment or not _port(parsed):
+        raise ValueError("a relay's URL begins with http:// or https:// and names a host, and maybe a port")
     if parsed.userinfo:
         raise ValueError("a URL carries no password: set auth, username and password")
     return url
+
+
+def _port(url: httpx.URL) -> int:
+    """Where it leads; 0 for a port that is none."""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return port if port < 1 << 16 else 0
 
 
 Url = Annotated[str, Field(max_length=2000), AfterValidator(_url)]
@@ -87,7 +95,7 @@ class _Bearer(httpx.Auth):
     def __init__(self, token: str) -> None:
         self._token = token
 
-    def auth_flow(self, request: httpx.Request):  # type: ignore[no-untyped-def]  # httpx's own signature is a generator of private kinds
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the token."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
@@ -136,13 +144,15 @@ class HttpDriver:
         if self.has_input:
             return f"answers; the door is {'open' if await self.is_open() else 'closed'}"
         url = httpx.URL(self._settings.off_url)
-        port = url.port or (443 if url.scheme == "https" else 80)
+        port = _port(url)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, writer = await asyncio.open_connection(url.host, port)
         except (OSError, TimeoutError) as error:
             raise RelayError(f"the relay at {url.host}:{port} cannot be reached: {type(error).__name__}") from error
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         return f"{url.host}:{port} can be reached; without input_url nothing more can be asked without switching it"
 
     async def close(self) -> None:

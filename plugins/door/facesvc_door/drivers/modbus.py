@@ -48,7 +48,7 @@ class ModbusDriver:
         """Whether there is a discrete input."""
         return self._settings.input is not None
 
-    async def on(self, seconds: float, reference: str) -> None:
+    async def on(self, seconds: float, reference: str) -> None:  # noqa: ARG002 - as Driver has it
         """Write the coil; Modbus has no timer and no place for the event."""
         await self._write(value=True)
 

@@ -56,9 +56,12 @@ class OsdpRelay(Table):
 def load_osdp() -> ModuleType:
     """The package ``osdp``. Raises ``ConfigError`` where it is not installed."""
     try:
-        return importlib.import_module("osdp")
+        found = importlib.import_module("osdp")
     except ImportError as error:
         raise ConfigError('OSDP is not available: it needs libosdp, pip install "facesvc-door[osdp]"') from error
+    if not hasattr(found, "LibFlag"):  # another package, called osdp, has a module of this name too
+        raise ConfigError("OSDP is not available: pip uninstall osdp, which is in the way, and install libosdp again")
+    return found
 
 
 class OsdpDriver:
@@ -79,7 +82,7 @@ class OsdpDriver:
         """Whether one of its inputs is the door's contact."""
         return self._settings.input is not None
 
-    async def on(self, seconds: float, reference: str) -> None:
+    async def on(self, seconds: float, reference: str) -> None:  # noqa: ARG002 - as Driver has it
         """Tell the device to switch on for a while."""
         await self._tell(_ON_FOR_A_WHILE, min(math.ceil(seconds / _TENTH_S), 0xFFFF))
 
@@ -90,6 +93,7 @@ class OsdpDriver:
     async def is_open(self) -> bool | None:
         """What the device said last."""
         if not self._started().is_sc_active(self._settings.address):
+            self._open = None  # what changes meanwhile it will not tell
             raise RelayError("the OSDP device does not answer")
         return self._open
 
@@ -140,10 +144,10 @@ class OsdpDriver:
         if not panel.is_sc_active(address) and time() - self._called_at > _CALL_AGAIN_S:
             self._called_at = time()
             panel.disable_pd(address)
-            while panel.is_pd_enabled(address):
+            while panel.is_pd_enabled(address):  # noqa: ASYNC110 - libosdp tells nobody
                 await asyncio.sleep(_POLL_S)
             panel.enable_pd(address)
-        while not panel.is_sc_active(address):
+        while not panel.is_sc_active(address):  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_POLL_S)
 
     def _started(self) -> Any:

@@ -1,0 +1,115 @@
+"""``facesvc init``: all that a server needs to be secure from its first start."""
+
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from facesvc.cli.console import say, settings_of
+from facesvc.config import Settings
+from facesvc.database.opening import open_database
+from facesvc.errors import AlreadyExistsError, DependencyError
+from facesvc.gallery.keyfile import KeyFile
+from facesvc.security.authority import Authority, Issued, write
+from facesvc.security.roles import Role
+from facesvc.security.tokens import Tokens
+
+CONFIG_NAME = "facesvc.toml"
+DEFAULT_FOLDER = Path(platformdirs.user_config_dir("facesvc"))
+DEFAULT_CONFIG = DEFAULT_FOLDER / CONFIG_NAME
+"""Read where no other file is named."""
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_CONFIG = Template("""\
+# Made by `facesvc init`; every setting is in deploy/facesvc.toml and in facesvc/config.py.
+
+[server]
+listen = "$listen"
+certificate_file = "$folder/server.pem"
+key_file = "$folder/server.key"
+client_ca_file = "$folder/ca.pem"
+# listen_mtls = "127.0.0.1:50052"   # for clients with a certificate (facesvc certs issue)
+
+[gallery]
+path = "$gallery"
+key_file = "$folder/master.key"
+
+[client]
+ca_file = "$folder/ca.pem"
+token_file = "$folder/admin.token"
+""")
+
+
+def init(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where keys, certificates and settings go.")
+    ] = DEFAULT_FOLDER,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the server will listen.")] = "127.0.0.1:50051",
+    name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Another name or address that clients know the box by.")
+    ] = None,
+) -> None:
+    """Make settings, certificates, an administrator's token and a master key; nothing that is there is replaced."""
+    settings = settings_of(context)
+    _refuse_if_there(folder)
+    now = datetime.now(UTC)
+    _make_folder(folder)
+    authority = Authority.make(f"facesvc on {socket.gethostname()}"[:64], now)
+    names = dict.fromkeys([*(name or ()), socket.gethostname(), *_LOCAL])
+    keep_authority(folder, authority)
+    keep(folder, "server", authority.issue_server(list(names), now))
+    KeyFile(folder / "master.key").make()
+    token = _first_token(settings, now)
+    write(folder / "admin.token", f"{token}\n".encode(), secret=True)
+    values = {"listen": listen, "folder": folder.resolve(), "gallery": settings.gallery.path.resolve()}
+    write(folder / CONFIG_NAME, _CONFIG.substitute(values).encode(), secret=False)
+    say(f"settings           {folder / CONFIG_NAME}")
+    say(f"certificates       {folder}; clients need ca.pem")
+    say(f"master key         {folder / 'master.key'}: keep a copy elsewhere, without it nobody can read the gallery")
+    say(f"administrator      {token}")
+    say("It is shown this once. Commands on this machine use the copy in admin.token: delete it where they need not.")
+    where = "" if folder == DEFAULT_FOLDER else f" --config {folder / CONFIG_NAME}"
+    say(f"Start the server: facesvc{where} serve")
+
+
+def _refuse_if_there(folder: Path) -> None:
+    there = [name for name in (CONFIG_NAME, "ca.key", "server.key", "master.key") if (folder / name).exists()]
+    if there:
+        message = f"{folder} has {', '.join(there)} already: nothing was changed; choose another --folder"
+        raise AlreadyExistsError(message, field="folder")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise DependencyError(f"{folder} cannot be made: {error.strerror}", reason="FOLDER_UNUSABLE") from error
+
+
+def keep_authority(folder: Path, authority: Authority) -> None:
+    """Put an authority's files into a folder."""
+    write(folder / "ca.key", authority.key_pem, secret=True)
+    write(folder / "ca.pem", authority.pem, secret=False)
+
+
+def keep(folder: Path, name: str, issued: Issued) -> None:
+    """Put a certificate and its key into a folder; the key first, so that no certificate is without one."""
+    write(folder / f"{name}.key", issued.key, secret=True)
+    write(folder / f"{name}.pem", issued.certificate, secret=False)
+
+
+def _first_token(settings: Settings, now: datetime) -> str:
+    """The administrator's, in the database that the server will open."""
+    database = open_database(settings.store.url or settings.gallery.path)
+    try:
+        tokens = Tokens(database, lambda: now)
+        number = sum(token.name.startswith("admin") for token in tokens.list_tokens())
+        return tokens.create("admin" if not number else f"admin-{number + 1}", Role.ADMIN)[1]
+    finally:
+        database.close()

@@ -1,0 +1,6 @@
+"""Who may call, and what: certificates, tokens, roles.
+
+Reading order, which is the import order: ``roles`` (the table: which role may call what), ``principals`` (whoever
+calls), ``tokens`` (their secrets, as hashes in the database), ``throttle`` (so much a second, and no guessing),
+``authority`` (the box's own certificates).
+"""

@@ -1,0 +1,36 @@
+"""Whoever calls: known by a token, by a certificate, or because they are on this machine."""
+
+from dataclasses import dataclass
+
+from facesvc.security.roles import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What of the box a principal may touch; an empty one of these does not limit.
+
+    ``camera_ids``: the cameras that it streams, or whose decisions it reads. ``collection_ids``: the galleries.
+    ``names``: whether a camera is told who somebody is.
+    """
+
+    camera_ids: frozenset[str] = frozenset()
+    collection_ids: frozenset[str] = frozenset()
+    names: bool = False
+
+    def has_camera(self, camera_id: str) -> bool:
+        """Whether a camera is within it."""
+        return not self.camera_ids or camera_id in self.camera_ids
+
+    def has_collection(self, collection_id: str) -> bool:
+        """Whether a gallery is."""
+        return not self.collection_ids or collection_id in self.collection_ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Somebody who calls. ``name`` stands in the audit log; ``token_id`` is empty where it is not known by a token."""
+
+    name: str
+    role: Role
+    scope: Scope = Scope()
+    token_id: str = ""

@@ -1,0 +1,172 @@
+"""Tokens: random, shown once, kept as hashes; named, limited to a role and a scope, expiring, revocable at once.
+
+A token is ``fsv_``, its id, ``_``, and 32 random bytes in base64url. Of the secret only SHA-256 is kept: it is too long
+to be guessed, so nothing slower is called for (NIST SP 800-63B, 5.1.2, look-up secrets of more than 112 bits).
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ulid import ULID
+
+from facesvc.database import Database, Row, Schema, Step, from_microseconds, migrate, to_microseconds
+from facesvc.errors import AlreadyExistsError, InputError, NotFoundError
+from facesvc.security.principals import Principal, Scope
+from facesvc.security.roles import Role
+
+_SECRET_BYTES = 32
+_FORM = re.compile(r"fsv_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+MAX_SCOPED = 1000
+MAX_TOKENS = 10_000
+
+_TABLE = """
+    CREATE TABLE tokens (
+        token_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        role TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        hash BLOB NOT NULL,
+        create_time INTEGER NOT NULL,
+        expire_time INTEGER
+    )
+"""
+TOKENS = Schema("tokens_migrations", (Step("0001_tokens", (_TABLE,)),))
+_SELECT = "SELECT token_id, name, role, scope, hash, create_time, expire_time FROM tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token, without its secret."""
+
+    token_id: str
+    name: str
+    role: Role
+    scope: Scope
+    create_time: datetime
+    expire_time: datetime | None
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether it is good for anything."""
+        return self.expire_time is None or now < self.expire_time
+
+    @property
+    def principal(self) -> Principal:
+        """Whoever has it."""
+        return Principal(name=self.name, role=self.role, scope=self.scope, token_id=self.token_id)
+
+
+class Tokens:
+    """The tokens of one database, all in memory too, so that a call waits for no disk.
+
+    ``find`` never blocks; everything else does, and may be called from any thread.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+        migrate(database, TOKENS, now())
+        self._known: dict[str, tuple[Token, bytes]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Learn of what other boxes have changed."""
+        found = self._database.select(_SELECT)
+        self._known = {row[0]: (_from_row(row), row[4]) for row in found}
+
+    def find(self, text: str) -> Token | None:
+        """The token whose secret somebody has shown; None for one that is none, is over, or was revoked."""
+        form = _FORM.fullmatch(text)
+        token, digest = self._known.get(form.group(1), (None, b"")) if form else (None, b"")
+        # Compared in any case: how long it takes does not tell whether there is such an id.
+        is_right = hmac.compare_digest(hashlib.sha256(form.group(2).encode() if form else b"").digest(), digest)
+        return token if token is not None and is_right and token.is_live(self._now()) else None
+
+    def is_live(self, token_id: str) -> bool:
+        """Whether a token that was found before still holds."""
+        token, _ = self._known.get(token_id, (None, b""))
+        return token is not None and token.is_live(self._now())
+
+    def create(
+        self, name: str, role: Role, scope: Scope | None = None, expire_time: datetime | None = None
+    ) -> tuple[Token, str]:
+        """A new token, and its text, which is shown this once. Raises ``InputError``, ``AlreadyExistsError``."""
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{name!a} is no name of a token: letters, digits and . _ @ -, up to 128", field="name")
+        if expire_time is not None and expire_time <= self._now():
+            raise InputError("the token would be over before it begins", field="expire_time")
+        scope = scope or Scope()
+        if max(len(scope.camera_ids), len(scope.collection_ids)) > MAX_SCOPED:
+            raise InputError(f"a token is limited to at most {MAX_SCOPED} cameras or galleries", field="scope")
+        secret = base64.urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
+        token = Token(
+            token_id=str(ULID.from_datetime(self._now())),
+            name=name,
+            role=role,
+            scope=scope,
+            create_time=self._now(),
+            expire_time=expire_time,
+        )
+        with self._database.transaction():
+            [(count,)] = self._database.select("SELECT count(*) FROM tokens")
+            if count >= MAX_TOKENS:
+                raise InputError(f"there are {count} tokens already: revoke some", field="name")
+            row = _to_row(token, hashlib.sha256(secret.encode()).digest())
+            sql = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING"
+            if not self._database.execute(sql, row):
+                raise AlreadyExistsError(f"there already is a token {name}: revoke it first", field="name")
+        self.refresh()
+        return token, f"fsv_{token.token_id}_{secret}"
+
+    def list_tokens(self) -> list[Token]:
+        """All of them, oldest first."""
+        return [token for _, (token, _) in sorted(self._known.items())]
+
+    def revoke(self, name: str) -> Token:
+        """Make a token worthless, from this moment on, and its name free. Raises ``NotFoundError``."""
+        token = next((token for token, _ in self._known.values() if token.name == name), None)
+        if token is None or not self._database.execute("DELETE FROM tokens WHERE token_id = ?", (token.token_id,)):
+            raise NotFoundError(f"there is no token {name!a}", field="name")
+        self.refresh()
+        return token
+
+
+def _to_row(token: Token, digest: bytes) -> Row:
+    scope = {
+        "camera_ids": sorted(token.scope.camera_ids),
+        "collection_ids": sorted(token.scope.collection_ids),
+        "names": token.scope.names,
+    }
+    return (
+        token.token_id,
+        token.name,
+        token.role.value,
+        json.dumps(scope),
+        digest,
+        to_microseconds(token.create_time),
+        None if token.expire_time is None else to_microseconds(token.expire_time),
+    )
+
+
+def _from_row(row: Row) -> Token:
+    token_id, name, role, scope, _, create_time, expire_time = row
+    limits = json.loads(scope)
+    return Token(
+        token_id=token_id,
+        name=name,
+        role=Role(role),
+        scope=Scope(
+            camera_ids=frozenset(limits["camera_ids"]),
+            collection_ids=frozenset(limits["collection_ids"]),
+            names=limits["names"],
+        ),
+        create_time=from_microseconds(create_time),
+        expire_time=None if expire_time is None else from_microseconds(expire_time),
+    )
