@@ -48,8 +48,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory, pictures: Path, guest_png: by
 @pytest.fixture(scope="module")
 def environment(desk: Path, address: str, pack_cache: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), str(BUF), os.environ["PATH"]])
+    # Nobody's settings but those that the README makes; and TLS, as it says.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("FACESVC_", "XDG_"))}
     return {
-        **os.environ,
+        **ours,
+        "HOME": str(desk),
         "PATH": path,
         "FACESVC_SERVER__LISTEN": address,
         "FACESVC_GALLERY__PATH": str(desk / "gallery" / "gallery.db"),
@@ -60,7 +63,8 @@ def environment(desk: Path, address: str, pack_cache: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(desk: Path, environment: dict[str, str]) -> Iterator[None]:
     """``facesvc serve &``, as the README has it."""
-    assert blocks("sh")[0] == "facesvc serve &\n"
+    assert blocks("sh")[0] == "facesvc init\nfacesvc serve &\n"
+    subprocess.run(["facesvc", "init"], cwd=desk, env=environment, stdout=subprocess.PIPE, check=True)
     with subprocess.Popen(
         ["facesvc", "serve"], cwd=desk, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -53,9 +53,15 @@ def init(
     name: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Another name or address that clients know the box by.")
     ] = None,
+    *,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="For a service: do nothing where there are settings, print no token.")
+    ] = False,
 ) -> None:
     """Make settings, certificates, an administrator's token and a master key; nothing that is there is replaced."""
     settings = settings_of(context)
+    if if_missing and (folder / CONFIG_NAME).exists():
+        return
     _refuse_if_there(folder)
     now = datetime.now(UTC)
     _make_folder(folder)
@@ -71,6 +77,9 @@ def init(
     say(f"settings           {folder / CONFIG_NAME}")
     say(f"certificates       {folder}; clients need ca.pem")
     say(f"master key         {folder / 'master.key'}: keep a copy elsewhere, without it nobody can read the gallery")
+    if if_missing:
+        say(f"administrator      {folder / 'admin.token'}")
+        return
     say(f"administrator      {token}")
     say("It is shown this once. Commands on this machine use the copy in admin.token: delete it where they need not.")
     where = "" if folder == DEFAULT_FOLDER else f" --config {folder / CONFIG_NAME}"

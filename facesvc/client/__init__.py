@@ -1,6 +1,6 @@
 """The Python SDK: ``Client`` for plain code, ``AsyncClient`` for asyncio; both typed, both context managers.
 
-    with Client("127.0.0.1:50051") as client:
+    with Client("127.0.0.1:50051", credentials=Credentials.read("~/.config/facesvc")) as client:
         for face in client.search(open("door.jpg", "rb").read()).faces:
             print(face.decision.subject.display_name)
 

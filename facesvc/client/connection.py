@@ -1,6 +1,8 @@
 """Where the server is, unless said otherwise, how a channel to it is set, and how a client says who it is."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
 import grpc
 
@@ -34,6 +36,12 @@ class Credentials:
     token: str = field(default="", repr=False)
     certificate: bytes = b""
     key: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Self:
+        """Those of a folder that ``facesvc init`` made: its authority, and the administrator's token. ``OSError``."""
+        where = Path(folder).expanduser()
+        return cls(ca=(where / "ca.pem").read_bytes(), token=(where / "admin.token").read_text().strip())
 
     def for_channel(self) -> grpc.ChannelCredentials:
         """As gRPC takes them."""
