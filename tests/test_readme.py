@@ -83,6 +83,12 @@ def run(text: str, desk: Path, environment: dict[str, str], address: str) -> str
     return done.stdout
 
 
+def enrol_somebody(desk: Path, environment: dict[str, str], address: str) -> None:
+    """As the reader has by now, also where a test runs alone."""
+    if not (desk / "annotated.png").exists():
+        run(blocks("sh")[1], desk, environment, address)
+
+
 @pytest.mark.usefixtures("server")
 def test_enrol_list_recognise(desk: Path, environment: dict[str, str], address: str) -> None:
     _, enrol, recognise, *_ = blocks("sh")
@@ -111,6 +117,7 @@ def test_the_camera_commands_exist() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_python(desk: Path, environment: dict[str, str], address: str) -> None:
+    enrol_somebody(desk, environment, address)
     (python,) = blocks("python")
     (desk / "door.py").write_text(python.replace(ADDRESS, address))
     assert run("python door.py", desk, environment, address).count("unknown") == 6
@@ -128,8 +135,7 @@ def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None
 
 @pytest.mark.usefixtures("server")
 def test_what_is_kept_of_people(desk: Path, environment: dict[str, str], address: str) -> None:
-    if not (desk / "annotated.png").exists():  # run alone: somebody has to be enrolled first
-        run(blocks("sh")[1], desk, environment, address)
+    enrol_somebody(desk, environment, address)
     said = run(blocks("sh")[4], desk, environment, address)
     assert "the receipt is as it was signed" in said
     assert (desk / "jane.zip").stat().st_size > 0

@@ -8,7 +8,7 @@ for. The table of ``security.roles`` says what each role may call.
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import grpc
 
 from facesvc.api.service import Lobby
 from facesvc.api.status import wrapped
-from facesvc.errors import ExhaustedError, ForbiddenError, InputError, UnauthenticatedError
+from facesvc.errors import DependencyError, ExhaustedError, ForbiddenError, InputError, UnauthenticatedError
 from facesvc.security.authority import identity_of
 from facesvc.security.principals import Principal
 from facesvc.security.roles import RULES, Kind, Role, Rule
@@ -128,12 +128,13 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         raise UnauthenticatedError("this server wants to know who calls: show a token, or a client certificate")
 
     def _by_token(self, shown: list[Any], peer: str) -> Principal:
-        clock, guesser = self._clock(), self._guessers[_address(peer)]
+        text = str(shown[0]).removeprefix(_SCHEME) if len(shown) == 1 and str(shown[0]).startswith(_SCHEME) else ""
+        # Of each token apart: a camera whose token was revoked does not shut out others at its address.
+        clock, guesser = self._clock(), self._guessers[f"{_address(peer)} {self._tokens.id_of(text)}"]
         if wait := guesser.wait(clock):
             message = f"too many wrong tokens came from this address: come again in {wait:.0f} s"
             raise ExhaustedError(message, retry_delay_s=wait, reason="TOO_MANY_WRONG_TOKENS")
-        text = str(shown[0])
-        token = self._tokens.find(text.removeprefix(_SCHEME)) if len(shown) == 1 and text.startswith(_SCHEME) else None
+        token = self._tokens.find(text)
         if token is None:
             guesser.failed(clock)
             raise UnauthenticatedError("this is no token of this server, or it is over, or was revoked")
@@ -151,13 +152,21 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         """Put out those whose token is over, until it is cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
+            if self._lobby.service.gallery.shared:
+                await self._learn()
             self.put_out()
 
+    async def _learn(self) -> None:
+        """What other boxes have revoked or made; while the database is away, what was known holds."""
+        with suppress(DependencyError):
+            await asyncio.to_thread(self._tokens.refresh)
+
     def put_out(self) -> None:
-        """End the calls of those whose token is over."""
+        """End the calls of those whose token is over, but for the one that says so of its own."""
+        own = asyncio.current_task()
         for token_id, tasks in list(self._inside.items()):
             if token_id and not self._tokens.is_live(token_id):
-                for task in tasks:
+                for task in tasks - {own}:
                     task.cancel()
 
 

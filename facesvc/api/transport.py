@@ -5,7 +5,9 @@ which ours, an ECDSA one, cannot use: what remains is TLS 1.3, whose suites are 
 """
 
 import os
+import ssl
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +20,34 @@ from facesvc.errors import ConfigError
 # Read by gRPC once, when the first credentials are made.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256")
 
-_THIS_MACHINE = ("127.", "[::1]", "localhost:", "unix:")
 _log = structlog.get_logger(__name__)
 
 
 def is_this_machine(address: str) -> bool:
     """Whether only this machine reaches an address to listen on."""
-    return address.startswith(_THIS_MACHINE)
+    host = address.rpartition(":")[0]
+    if address.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
-def check(settings: ServerSettings) -> None:
+def check(settings: ServerSettings, address: str) -> None:
     """Raises ``ConfigError`` for settings under which others could read along, or nobody could connect."""
     has_files = settings.certificate_file is not None and settings.key_file is not None
-    if settings.plaintext and not is_this_machine(settings.listen):
-        raise ConfigError(
-            f"server.plaintext: others can reach {settings.listen} and read along; listen on 127.0.0.1 or unix:"
-        )
-    if not settings.plaintext and not has_files:
+    if settings.plaintext and not is_this_machine(address):
+        raise ConfigError(f"server.plaintext: others can reach {address} and read along; listen on 127.0.0.1 or unix:")
+    if not has_files and not settings.plaintext:
         raise ConfigError(
             "the server has no certificate: `facesvc init` makes one and all else that is needed; for plain text on"
             " this machine alone, and no questions asked, start with --plaintext"
         )
-    if settings.listen_mtls and settings.client_ca_file is None:
-        raise ConfigError("server.listen_mtls needs server.client_ca_file: which authority's clients are let in")
+    if settings.listen_mtls and not (has_files and settings.client_ca_file):
+        raise ConfigError(
+            "server.listen_mtls needs server.client_ca_file, which says whose clients are let in, and a certificate"
+        )
 
 
 @dataclass(slots=True)
@@ -57,8 +64,20 @@ class Files:
         first = self.fetch()
         if first is None:
             raise ConfigError(f"the certificate {self.certificate} cannot be read")
+        self._check_pair()
         fetch: Any = self._fetch_quietly  # None says that nothing has changed, which the type stubs leave out
         return grpc.dynamic_ssl_server_credentials(first, fetch, self.client_ca is not None)
+
+    def _check_pair(self) -> None:
+        """Of these gRPC would only say that it cannot listen."""
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate, self.key, password="")
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+        except ssl.SSLError as error:
+            files = ", ".join(str(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
+            raise ConfigError(f"{files}: one is no PEM, or the key is not that of the certificate") from error
 
     def fetch(self) -> "grpc.ServerCertificateConfiguration | None":
         """What is in the files, if that has changed. Raises ``ConfigError``."""
@@ -85,7 +104,7 @@ class Files:
 
 def ports(settings: ServerSettings, address: str) -> list[tuple[str, grpc.ServerCredentials | None]]:
     """Where to listen, and with what; None: plain text. Raises ``ConfigError``."""
-    check(settings)
+    check(settings, address)
     if settings.certificate_file is None or settings.key_file is None:
         return [(address, None)]
     found: list[tuple[str, grpc.ServerCredentials | None]] = [

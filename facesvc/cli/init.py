@@ -10,9 +10,9 @@ import platformdirs
 import typer
 
 from facesvc.cli.console import say, settings_of
-from facesvc.config import Settings
+from facesvc.config import ServerSettings, Settings
 from facesvc.database.opening import open_database
-from facesvc.errors import AlreadyExistsError, DependencyError
+from facesvc.errors import AlreadyExistsError, DependencyError, InputError
 from facesvc.gallery.keyfile import KeyFile
 from facesvc.security.authority import Authority, Issued, write
 from facesvc.security.roles import Role
@@ -36,7 +36,7 @@ client_ca_file = "$folder/ca.pem"
 
 [gallery]
 path = "$gallery"
-key_file = "$folder/master.key"
+key_file = "$key_file"
 
 [client]
 ca_file = "$folder/ca.pem"
@@ -63,20 +63,28 @@ def init(
     if if_missing and (folder / CONFIG_NAME).exists():
         return
     _refuse_if_there(folder)
+    _check_address(listen)
     now = datetime.now(UTC)
-    _make_folder(folder)
     authority = Authority.make(f"facesvc on {socket.gethostname()}"[:64], now)
-    names = dict.fromkeys([*(name or ()), socket.gethostname(), *_LOCAL])
+    issued = authority.issue_server(list(dict.fromkeys([*(name or ()), socket.gethostname(), *_LOCAL])), now)
+    _make_folder(folder)
+    token = _first_token(settings, now)  # first, for a database may be away: who comes again finds nothing half done
     keep_authority(folder, authority)
-    keep(folder, "server", authority.issue_server(list(names), now))
-    KeyFile(folder / "master.key").make()
-    token = _first_token(settings, now)
+    keep(folder / "server.pem", folder / "server.key", issued)
+    # A gallery that is there already is read with its own.
+    key_file = settings.gallery.key_path if settings.gallery.key_path.exists() else folder / "master.key"
+    KeyFile(key_file).make()
     write(folder / "admin.token", f"{token}\n".encode(), secret=True)
-    values = {"listen": listen, "folder": folder.resolve(), "gallery": settings.gallery.path.resolve()}
+    values = {
+        "listen": listen,
+        "folder": folder.resolve(),
+        "gallery": settings.gallery.path.resolve(),
+        "key_file": key_file.resolve(),
+    }
     write(folder / CONFIG_NAME, _CONFIG.substitute(values).encode(), secret=False)
     say(f"settings           {folder / CONFIG_NAME}")
     say(f"certificates       {folder}; clients need ca.pem")
-    say(f"master key         {folder / 'master.key'}: keep a copy elsewhere, without it nobody can read the gallery")
+    say(f"master key         {key_file}: keep a copy elsewhere, without it nobody can read the gallery")
     if if_missing:
         say(f"administrator      {folder / 'admin.token'}")
         return
@@ -93,6 +101,13 @@ def _refuse_if_there(folder: Path) -> None:
         raise AlreadyExistsError(message, field="folder")
 
 
+def _check_address(listen: str) -> None:
+    try:
+        ServerSettings(listen=listen)
+    except ValueError as error:
+        raise InputError(f"{listen!a} is no address: write HOST:PORT, or unix:PATH", field="listen") from error
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,10 +122,10 @@ def keep_authority(folder: Path, authority: Authority) -> None:
     write(folder / "ca.pem", authority.pem, secret=False)
 
 
-def keep(folder: Path, name: str, issued: Issued) -> None:
-    """Put a certificate and its key into a folder; the key first, so that no certificate is without one."""
-    write(folder / f"{name}.key", issued.key, secret=True)
-    write(folder / f"{name}.pem", issued.certificate, secret=False)
+def keep(certificate: Path, key: Path, issued: Issued) -> None:
+    """Put a certificate and its key into their files; the key first, so that no certificate is without one."""
+    write(key, issued.key, secret=True)
+    write(certificate, issued.certificate, secret=False)
 
 
 def _first_token(settings: Settings, now: datetime) -> str:
@@ -118,7 +133,8 @@ def _first_token(settings: Settings, now: datetime) -> str:
     database = open_database(settings.store.url or settings.gallery.path)
     try:
         tokens = Tokens(database, lambda: now)
-        number = sum(token.name.startswith("admin") for token in tokens.list_tokens())
-        return tokens.create("admin" if not number else f"admin-{number + 1}", Role.ADMIN)[1]
+        taken = {token.name for token in tokens.list_tokens()}
+        names = ("admin", *(f"admin-{number}" for number in range(2, len(taken) + 2)))
+        return tokens.create(next(name for name in names if name not in taken), Role.ADMIN)[1]
     finally:
         database.close()

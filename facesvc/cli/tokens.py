@@ -24,7 +24,7 @@ def create(
     camera: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this camera; may be repeated.")] = None,
     collection: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this gallery, likewise.")] = None,
     names: Annotated[bool, typer.Option("--names", help="Tell a camera who somebody is.")] = False,
-    days: Annotated[int, typer.Option(min=0, help="For so long it is good; 0: until it is revoked.")] = 365,
+    days: Annotated[int, typer.Option(min=0, max=36500, help="For so long it is good; 0: until it is revoked.")] = 365,
     server: Server = "",
     as_json: Json = False,
 ) -> None:

@@ -75,7 +75,10 @@ class Authority:
             own = load_pem_private_key(key.read_bytes(), None)
             if not isinstance(own, ec.EllipticCurvePrivateKey):
                 raise ConfigError(f"{key} is no key of ours: it has to be one on an elliptic curve")
-            return cls(x509.load_pem_x509_certificate(certificate.read_bytes()), own)
+            found = x509.load_pem_x509_certificate(certificate.read_bytes())
+            if found.public_key() != own.public_key():
+                raise ConfigError(f"{key} is not the key of {certificate}")
+            return cls(found, own)
         except OSError as error:
             raise ConfigError(f"the authority's file {error.filename} cannot be read: {error.strerror}") from error
         except (ValueError, TypeError) as error:
@@ -171,7 +174,8 @@ def write(path: Path, content: bytes, *, secret: bool) -> None:
     """Put a file in the place of the one before, whole or not at all; ``secret``: for its owner's eyes only."""
     beside = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if secret else 0o644)
+        beside.unlink(missing_ok=True)  # of one who was interrupted: whoever may read that is not asked
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

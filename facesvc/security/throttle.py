@@ -12,6 +12,7 @@ _FREE_FAILURES = 5
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 300.0
 _FORGIVEN_AFTER_S = 900.0
+_ROUNDING = 1e-6  # who waited for as long as they were told is let in
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Bucket:
             self.left = min(self.burst, self.left + (clock - self.filled) * self.per_second)
         self.filled = clock
         needed = min(count, self.burst)
-        if self.left < needed:
+        if needed - self.left > _ROUNDING:
             return (needed - self.left) / self.per_second
         self.left -= count
         return 0.0

@@ -10,6 +10,7 @@ import hmac
 import json
 import re
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +40,9 @@ _TABLE = """
     )
 """
 TOKENS = Schema("tokens_migrations", (Step("0001_tokens", (_TABLE,)),))
-_SELECT = "SELECT token_id, name, role, scope, hash, create_time, expire_time FROM tokens"
+_COLUMNS = "token_id, name, role, scope, hash, create_time, expire_time"
+_SELECT = f"SELECT {_COLUMNS} FROM tokens"  # noqa: S608 - of nothing that anybody says
+_REVOKE = f"DELETE FROM tokens WHERE name = ? RETURNING {_COLUMNS}"  # noqa: S608 - likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +77,14 @@ class Tokens:
         self._now = now
         migrate(database, TOKENS, now())
         self._known: dict[str, tuple[Token, bytes]] = {}
+        self._refreshing = threading.Lock()
         self.refresh()
 
     def refresh(self) -> None:
         """Learn of what other boxes have changed."""
-        found = self._database.select(_SELECT)
-        self._known = {row[0]: (_from_row(row), row[4]) for row in found}
+        with self._refreshing:  # or what one thread read before a token was revoked would be kept after it
+            found = self._database.select(_SELECT)
+            self._known = {row[0]: (_from_row(row), row[4]) for row in found}
 
     def find(self, text: str) -> Token | None:
         """The token whose secret somebody has shown; None for one that is none, is over, or was revoked."""
@@ -88,6 +93,11 @@ class Tokens:
         # Compared in any case: how long it takes does not tell whether there is such an id.
         is_right = hmac.compare_digest(hashlib.sha256(form.group(2).encode() if form else b"").digest(), digest)
         return token if token is not None and is_right and token.is_live(self._now()) else None
+
+    def id_of(self, text: str) -> str:
+        """Which token somebody says they have, right or wrong; empty for one that is none of ours."""
+        form = _FORM.fullmatch(text)
+        return form.group(1) if form and form.group(1) in self._known else ""
 
     def is_live(self, token_id: str) -> bool:
         """Whether a token that was found before still holds."""
@@ -131,11 +141,11 @@ class Tokens:
 
     def revoke(self, name: str) -> Token:
         """Make a token worthless, from this moment on, and its name free. Raises ``NotFoundError``."""
-        token = next((token for token, _ in self._known.values() if token.name == name), None)
-        if token is None or not self._database.execute("DELETE FROM tokens WHERE token_id = ?", (token.token_id,)):
-            raise NotFoundError(f"there is no token {name!a}", field="name")
+        found = self._database.select(_REVOKE, (name,))
         self.refresh()
-        return token
+        if not found:
+            raise NotFoundError(f"there is no token {name!a}", field="name")
+        return _from_row(found[0])
 
 
 def _to_row(token: Token, digest: bytes) -> Row:

@@ -70,6 +70,7 @@ def test_tuning_is_printed_written_down_and_used(
     assert (used.workers, used.threads) == ((1, cores()) if mode == "latency" else (cores(), 1))
 
 
+@pytest.mark.slow
 def test_tuning_as_a_table(box: Path, facesvc: Facesvc) -> None:
     result = facesvc("bench", "--tune", "--rounds", 3)
     assert result.status == 0, result.err
@@ -85,6 +86,7 @@ def test_a_pack_that_is_not_there(box: Path, facesvc: Facesvc) -> None:
     assert tuning.read(box) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("box")
 def test_every_stage_and_the_stream() -> None:
     command = [sys.executable, "-m", "facesvc", "bench", "--rounds", "3", "--idle", "1", "--json"]

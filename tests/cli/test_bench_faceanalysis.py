@@ -31,6 +31,7 @@ def jpegs(count: int) -> list[bytes]:
     return [simplejpeg.encode_jpeg(np.ascontiguousarray(each.repeat(20, 0).repeat(20, 1))) for each in coarse]
 
 
+@pytest.mark.slow
 def test_both_run_on_the_same_pictures(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "net"
     folder.mkdir()

@@ -47,6 +47,7 @@ def test_it_prints_what_it_measured(facesvc: Facesvc, few_changes: None) -> None
     assert RATE.format(2000) in table
 
 
+@pytest.mark.slow
 def test_a_gallery_that_outgrows_the_flat_tier_is_measured_coarse(few_changes: None) -> None:
     people = SyntheticPeople(1000, 64, 4)
     rows = {row.what: row for row in bench_gallery_work.measure(people, 400, Bounds(3000, 2000))}
@@ -55,6 +56,7 @@ def test_a_gallery_that_outgrows_the_flat_tier_is_measured_coarse(few_changes: N
     assert rows["exact search has the right one first"].value > 0.6
 
 
+@pytest.mark.slow
 def test_bars_are_held_against_the_sizes_that_have_them(monkeypatch: pytest.MonkeyPatch, few_changes: None) -> None:
     monkeypatch.setattr(bench_gallery_work, "_BAR_DIMENSION", 32)
     monkeypatch.setitem(bench_gallery_work.BARS, 500, {"p99": 0.0, "recall": 0.0, "megabytes": 1e6, "start": 1e6})
@@ -67,6 +69,7 @@ def test_bars_are_held_against_the_sizes_that_have_them(monkeypatch: pytest.Monk
     assert others["search p99, ms"].met is None
 
 
+@pytest.mark.slow
 def test_a_bar_that_is_not_met_shows_in_the_exit_status(
     facesvc: Facesvc, few_changes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

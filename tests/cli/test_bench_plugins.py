@@ -45,6 +45,7 @@ def test_it_prints_what_it_measured(facesvc: Facesvc, impatient: None, monkeypat
     assert "a plugin failed" not in result.out + result.err
 
 
+@pytest.mark.slow
 def test_a_bar_that_is_not_met_shows_in_the_exit_status(
     facesvc: Facesvc, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_the_figures_as_json(settings: Settings, folder: Path) -> None:
     assert "too few to certify" in figures["note"]
 
 
+@pytest.mark.slow
 def test_a_table_says_what_it_was_measured_on(settings: Settings, folder: Path) -> None:
     settings = settings.model_copy(update={"liveness": settings.liveness.model_copy(update={"pack": "alive"})})
     result = run(settings, "--liveness", folder)

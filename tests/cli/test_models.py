@@ -145,6 +145,7 @@ def test_build_leaves_a_whole_pack_alone(own: Settings) -> None:
     assert "already there and whole" in run(own, "build").stdout
 
 
+@pytest.mark.slow
 def test_build_repairs(own: Settings) -> None:
     harm(own)
     result = run(own, "build")

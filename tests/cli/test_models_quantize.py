@@ -321,6 +321,7 @@ def test_what_was_measured_is_in_the_pack_and_forbids_its_use(
         packs.choose("small-int8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_time")
 def test_lfw_is_looked_at_with_both_packs(settings: Settings, photos: Path, small_lfw: Path) -> None:
     for number, path in enumerate(sorted((small_lfw / "images").rglob("*.jpg"))):

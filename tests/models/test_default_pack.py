@@ -146,6 +146,7 @@ def test_damage_is_named_and_repaired(pack: Pack, copy: Path) -> None:
     assert names(copy) == [".lock", "default"]
 
 
+@pytest.mark.slow
 def test_killed_builds_leave_nothing_or_a_whole_pack(pack: Pack, copy: Path, script: Script) -> None:
     assert script(BUILD_KILLED_BEFORE, copy, ".default.new/rnet.onnx").returncode == -signal.SIGKILL
     assert names(copy / ".default.new") == ["pnet.onnx"]

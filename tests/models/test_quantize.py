@@ -102,6 +102,7 @@ def test_all_of_the_default_embedder_is_int8(int8: bytes) -> None:
     assert scales.dims == [32]  # one a channel
 
 
+@pytest.mark.slow
 def test_the_same_batches_give_the_same_bytes(int8: bytes, float_embedder: Path, people: list[Floats]) -> None:
     assert quantized(float_embedder.read_bytes(), iter(people[:6])) == int8
     assert quantized(float_embedder, people[:5]) != int8

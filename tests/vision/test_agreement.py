@@ -132,6 +132,7 @@ def letterboxed(edge_s: Pack, monkeypatch: pytest.MonkeyPatch) -> GridDetector:
     return GridDetector(network, ScrfdHead(), given, coarse_look=False)
 
 
+@pytest.mark.slow
 def test_insightface_sees_the_same_faces_and_the_same_people(
     letterboxed: GridDetector,
     edge_s: Pack,
@@ -226,6 +227,7 @@ def test_and_so_with_a_fixed_input_in_a_frame_no_larger_than_it(
     assert detector.smallest_face(1920, 1080, 24) == 120
 
 
+@pytest.mark.slow
 def test_without_the_coarse_look_the_large_face_is_missed(astronaut: Pixels, edge_s: Pack) -> None:
     frame = near_and_far(astronaut, 720, 1280, 1.0)
     assert max(heights(detector_of(edge_s), frame, 20)) > 500
