@@ -1,10 +1,10 @@
 """What the server listens with: TLS 1.3, or plain text on this machine alone.
 
-gRPC offers no setting for the least version of TLS. So up to TLS 1.2 only a cipher suite for RSA certificates is left,
-which ours, an ECDSA one, cannot use: what remains is TLS 1.3, whose suites are not configurable.
+gRPC offers no setting for the least version of TLS. So up to TLS 1.2 only a cipher suite for keys that were shared
+beforehand is left, and there are none: what remains is TLS 1.3, whose suites are not configurable. gRPC reads this when
+it is first imported, which is why it stands in ``facesvc/__init__.py``.
 """
 
-import os
 import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,9 +16,6 @@ import structlog
 
 from facesvc.config import ServerSettings
 from facesvc.errors import ConfigError
-
-# Read by gRPC once, when the first credentials are made.
-os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256")
 
 _log = structlog.get_logger(__name__)
 

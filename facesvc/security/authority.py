@@ -1,6 +1,6 @@
 """The box's own certificates: a local authority, and what it issues. X.509 v3 as RFC 5280 has it, keys on P-256.
 
-The only importer of ``cryptography.x509``. The server's certificate is an ECDSA one on purpose: see ``api.transport``.
+The only importer of ``cryptography.x509``.
 """
 
 import os

@@ -1,8 +1,9 @@
 """A real server behind TLS, with certificates of its own, and whoever calls it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,8 +86,10 @@ def secured(settings: Settings, folder: Path, authority: Authority, **values: An
 @asynccontextmanager
 async def guarding(settings: Settings, folder: Path) -> AsyncIterator[Guarded]:
     """The server for the time of the block, over a scripted vision."""
-    folder.mkdir()
-    authority, mtls = Authority.make("a test", datetime.now(UTC)), f"unix:{folder}/mtls"
+    await asyncio.to_thread(folder.mkdir)
+    authority = Authority.make("a test", datetime.now(UTC))
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        mtls = f"127.0.0.1:{free.getsockname()[1]}"
     settings = secured(settings, folder, authority, listen_mtls=mtls)
     async with AsyncExitStack() as stack:
         server = Server(settings)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 import pytest_asyncio
 from api.conftest import with_limits
 from api.guarded import Guarded, guarding, refusal
@@ -16,7 +15,7 @@ from api.pictures import grey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from facesvc.client import AsyncClient, frame
+from facesvc.client import AsyncClient, frame, opening
 from facesvc.config import Settings
 from facesvc.database.opening import open_database
 from facesvc.security.authority import Authority
@@ -53,9 +52,11 @@ async def ask(channel: grpc.aio.Channel, method: str, *metadata: tuple[str, str]
     call = channel.stream_stream(method)(iter([b""]), metadata=metadata, timeout=20)
     try:
         async for _ in call:
-            call.cancel()  # it was let in, and may go on for ever
-    except (grpc.aio.AioRpcError, asyncio.CancelledError):
+            return grpc.StatusCode.OK  # it was let in, and might go on for ever
+    except grpc.aio.AioRpcError:
         pass
+    finally:
+        call.cancel()
     return await call.code()
 
 
@@ -82,13 +83,13 @@ async def test_what_is_no_token_opens_nothing(guarded: Guarded) -> None:
     assert await ask(channel, method, ("authorization", f"Bearer {good}")) is grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("role", list(Role))
-async def test_a_role_is_let_into_its_own_calls_only(guarded: Guarded, role: Role) -> None:
-    channel = guarded.channel(guarded.token("somebody", role))
-    codes = {method: await ask(channel, method) for method in GUARDED if method.rpartition("/")[2] != "CreateBackup"}
-    refused = {method for method, code in codes.items() if code is DENIED}
-    assert refused == {method for method in codes if not GUARDED[method].allows(role)}
-    assert UNAUTHENTICATED not in codes.values()
+async def test_a_role_is_let_into_its_own_calls_only(guarded: Guarded) -> None:
+    for role in Role:
+        channel = guarded.channel(guarded.token(role.value, role))
+        codes = {method: await ask(channel, method) for method in GUARDED}
+        wrong = {method: code for method, code in codes.items() if (code is DENIED) is GUARDED[method].allows(role)}
+        assert wrong == {}, role
+        assert UNAUTHENTICATED not in codes.values()
 
 
 async def test_a_refusal_says_who_may_not_do_what(guarded: Guarded) -> None:
@@ -107,7 +108,7 @@ async def test_a_token_is_good_until_its_time(guarded: Guarded) -> None:
 async def watching(client_channel: grpc.aio.Channel) -> Any:
     """A stream of events that is open."""
     call = presence_pb2_grpc.PresenceServiceStub(client_channel).WatchEvents(presence_pb2.WatchEventsRequest())
-    assert (await call.read()).resume_token
+    assert (await anext(aiter(call))).resume_token
     return call
 
 
@@ -133,12 +134,13 @@ async def test_a_camera_that_streams_is_put_out(guarded: Guarded) -> None:
     admin, camera = (guarded.client(guarded.token(role.value, role)) for role in (Role.ADMIN, Role.CAMERA))
 
     async def frames() -> AsyncIterator[Any]:
-        yield frame(grey(), 0)
-        await admin.revoke_token("camera")
+        yield frame(1, grey())
         await asyncio.Event().wait()
 
-    error = await asyncio.wait_for(refusal(camera.recognize(frames(), camera_id="gate")), 20)
-    assert error.code is UNAUTHENTICATED
+    results = camera.recognize(opening("gate"), frames())
+    assert (await anext(results)).frame_id == 1
+    await admin.revoke_token("camera")
+    assert (await asyncio.wait_for(refusal(results), 20)).code is UNAUTHENTICATED
 
 
 async def test_who_revokes_their_own_token_is_told_that_it_was_done(guarded: Guarded) -> None:
@@ -147,9 +149,7 @@ async def test_who_revokes_their_own_token_is_told_that_it_was_done(guarded: Gua
     assert (await refusal(admin.server_info())).code is UNAUTHENTICATED
 
 
-async def test_what_another_box_revokes_ends_here_too(
-    settings: Settings, tmp_path: Path, postgres_url: str
-) -> None:
+async def test_what_another_box_revokes_ends_here_too(settings: Settings, tmp_path: Path, postgres_url: str) -> None:
     shared = settings.model_copy(update={"store": settings.store.model_copy(update={"url": postgres_url})})
     async with guarding(shared, tmp_path / "guarded") as guarded:
         ended = await watching(guarded.channel(guarded.token("wall", Role.DASHBOARD)))
@@ -200,7 +200,8 @@ async def test_a_certificate_says_who_calls(guarded: Guarded) -> None:
     assert "gate has the role camera" in str(await refusal(camera.list_subjects()))
     admin = guarded.client(identity=guarded.authority.issue_client("boss", Role.ADMIN, now), address=guarded.mtls)
     await admin.create_token(admin_pb2.Token(name="wall", role=admin_pb2.ROLE_DASHBOARD))
-    assert [entry.actor async for entry in admin.list_audit()] == ["boss at unix:"]
+    [entry] = [entry async for entry in admin.list_audit()]
+    assert entry.actor.startswith("boss at ipv4:127.0.0.1:")
 
 
 async def test_a_certificate_of_nobody_is_refused(guarded: Guarded) -> None:
@@ -226,8 +227,6 @@ async def test_health_says_how_it_is_to_anybody_and_reflection_does_not(guarded:
     channel = guarded.channel()
     health = health_pb2_grpc.HealthStub(channel)
     assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
-    request = reflection_pb2.ReflectionRequest if hasattr(reflection_pb2, "ReflectionRequest") else None
-    assert request is None
     listing = reflection_pb2.ServerReflectionRequest(list_services="")
     for token, code in (("", UNAUTHENTICATED), (guarded.token("door", Role.DOOR), DENIED)):
         stub = reflection_pb2_grpc.ServerReflectionStub(guarded.channel(token))

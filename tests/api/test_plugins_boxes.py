@@ -92,6 +92,8 @@ async def test_an_event_is_for_the_box_that_saw_it_and_erasure_for_all(
         assert {one.event.zone for one in script.deliveries} == {name}
         ids = [one.event.event_id for one in script.deliveries]
         assert len(ids) == len(set(ids))
+    (runner,) = boxes["lab"]._app._service.plugins.runners
+    await until(lambda: runner.standing().tally.delivered == len(scripts["lab"].deliveries))
     (found,) = await boxes["lab"].client.list_plugins()
     assert (found.delivered, found.missed) == (len(scripts["lab"].deliveries), 0)
 
