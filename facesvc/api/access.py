@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from facesvc.api import scoping
 from facesvc.api.service import Lobby
 from facesvc.api.status import wrapped
 from facesvc.errors import DependencyError, ExhaustedError, ForbiddenError, InputError, UnauthenticatedError
 from facesvc.security.authority import identity_of
-from facesvc.security.principals import Principal
+from facesvc.security.principals import Principal, Scope
 from facesvc.security.roles import RULES, Kind, Role, Rule
 from facesvc.security.throttle import Bucket, Guesser, Known
 from facesvc.security.tokens import Tokens
@@ -36,6 +37,17 @@ _principal: ContextVar[Principal] = ContextVar("principal", default=LOCAL)
 def principal() -> Principal:
     """Whoever made the call that is being answered."""
     return _principal.get()
+
+
+def _within_scope(request: Any, *, streams: bool) -> Any:
+    """A request, or an iterator of them, held against the limits of who calls. Raises ``ForbiddenError``."""
+    caller = principal()
+    if caller.scope == Scope():
+        return request
+    if streams:
+        return scoping.checked(caller, request)
+    scoping.check(caller, request)
+    return request
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):
@@ -66,17 +78,19 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         if handler is None or (rule is not None and rule.public):
             return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
 
+        streams_in = handler.request_streaming
+
         def unary(behaviour: Any) -> Any:
             async def call(request: Any, context: Context) -> Any:
                 with self._admitted(method, rule, context):
-                    return await behaviour(request, context)
+                    return await behaviour(_within_scope(request, streams=streams_in), context)
 
             return call
 
         def stream(behaviour: Any) -> Any:
             async def call(request: Any, context: Context) -> Any:
                 with self._admitted(method, rule, context):
-                    async for response in behaviour(request, context):
+                    async for response in behaviour(_within_scope(request, streams=streams_in), context):
                         yield response
 
             return call

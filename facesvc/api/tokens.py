@@ -24,6 +24,8 @@ async def create(service: Service, request: admin_pb2.CreateTokenRequest, actor:
     for field in ("camera_ids", "collection_ids"):
         for one in getattr(asked, field):
             check_id(one, f"token.{field}")
+    if asked.camera_ids and role is not Role.CAMERA:
+        raise InputError("only a camera's token is limited to cameras", field="token.camera_ids")
     scope = Scope(
         camera_ids=frozenset(asked.camera_ids), collection_ids=frozenset(asked.collection_ids), names=asked.names
     )

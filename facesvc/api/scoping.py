@@ -1,0 +1,50 @@
+"""The limits of a token, held against each message of its calls: which cameras and which galleries it may name."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from facesvc.api.convert import DEFAULT_COLLECTION
+from facesvc.errors import ForbiddenError
+from facesvc.security.principals import Principal
+
+# Where an empty gallery means all of them, and not the default one.
+_OF_ALL = ("ListPresenceRequest", "WatchEventsRequest", "ListEventsRequest")
+_DEPTH = 3
+
+
+def check(caller: Principal, message: Message) -> None:
+    """Raises ``ForbiddenError`` for a camera or gallery that the caller's token does not have."""
+    for part in _parts(message, _DEPTH):
+        fields = part.DESCRIPTOR.fields_by_name
+        if "collection_id" in fields and caller.scope.collection_ids:
+            _check_collection(caller, part)
+        if "camera_id" in fields and not caller.scope.has_camera(getattr(part, "camera_id")):  # noqa: B009 - of any message
+            own = ", ".join(sorted(caller.scope.camera_ids))
+            raise ForbiddenError(f"{caller.name} is for the cameras {own} only", reason="WRONG_CAMERA")
+
+
+async def checked(caller: Principal, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The messages of a stream, each checked before it is read."""
+    async for message in messages:
+        check(caller, message)
+        yield message
+
+
+def _check_collection(caller: Principal, message: Message) -> None:
+    named: str = getattr(message, "collection_id")  # noqa: B009 - of any message
+    if not named and message.DESCRIPTOR.name not in _OF_ALL:
+        named = DEFAULT_COLLECTION
+    if not caller.scope.has_collection(named):
+        own = ", ".join(sorted(caller.scope.collection_ids))
+        raise ForbiddenError(f"{caller.name} is for the galleries {own} only: name one", reason="WRONG_COLLECTION")
+
+
+def _parts(message: Message, depth: int) -> Iterator[Message]:
+    """A message, and those within it that are set and not repeated."""
+    yield message
+    if depth:
+        for field, value in message.ListFields():
+            if isinstance(value, Message) and field.message_type is not None:
+                yield from _parts(value, depth - 1)
