@@ -189,9 +189,9 @@ def test_a_server_is_secure_from_its_first_start(
     folder = tmp_path / "etc"
     own = (folder / "admin.token").read_text().strip()
     config, server = ("--config", folder / "facesvc.toml"), ("--server", served)
-    create = (*config, "token", "create", "wall", "--role", "dashboard", "--camera", "gate")
+    create = (*config, "token", "create", "wall", "--role", "dashboard", "--collection", "lab")
     made = json.loads(command(*create, "--json", *server))
-    assert (made["name"], made["role"], made["camera_ids"]) == ("wall", "dashboard", ["gate"])
+    assert (made["name"], made["role"], made["collection_ids"]) == ("wall", "dashboard", ["lab"])
     listed = command(*config, "token", "list", *server) + command(*config, "token", "list", "--json", *server)
     assert "wall" in listed
     assert "admin" in listed
