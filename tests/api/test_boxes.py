@@ -119,7 +119,7 @@ async def film(box: Box, picture: bytes, seen: asyncio.Event, over: asyncio.Even
     return names
 
 
-@pytest.mark.parametrize("away_s", [0, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize("away_s", [2, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 async def test_without_the_database_recognition_goes_on_and_nothing_is_lost(
     boxes: list[Box], guest_png: bytes, postgres_server: PostgresServer, away_s: float
 ) -> None:
