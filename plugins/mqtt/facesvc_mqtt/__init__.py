@@ -6,7 +6,7 @@ this box is there (``status``), and which entities Home Assistant is to have. Wh
 connect, and whenever Home Assistant says that it is back.
 
 Reading order, which is the import order: ``settings``, ``topics`` (ids as parts of topics), ``discovery`` (what Home
-Assistant is told to have), ``client`` (one connection), ``link`` (a connection that is kept up), ``house`` (what Home
+Assistant is told to have), ``client`` (one connection), ``house`` (what Home
 Assistant has, and in which state that is), ``plugin``, ``checking`` (whether the settings work).
 """
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pydantic import JsonValue
 
 from facesvc.errors import FacesvcError
+from facesvc.events.link import Link, Sleep
 from facesvc.events.outside import as_json
 from facesvc.events.plugin import About, Box, Delivery, Facts, Forgets, Plugin, TryLaterError, UndeliverableError
 from facesvc.events.records import ArrivedEvent, Event, LeftEvent
 from facesvc_mqtt.client import Client, Outgoing, expiry
 from facesvc_mqtt.discovery import OFFLINE
 from facesvc_mqtt.house import House
-from facesvc_mqtt.link import Link, Sleep
 from facesvc_mqtt.settings import MqttSettings
 from facesvc_mqtt.topics import Topics, slug
 

@@ -9,7 +9,6 @@ import aiomqtt
 import pytest
 from facesvc_mqtt import PLUGIN
 from facesvc_mqtt.client import Client, expiry, why
-from facesvc_mqtt.link import Link, pause
 from facesvc_mqtt.settings import MqttSettings
 from facesvc_mqtt.topics import MAX_SLUG, Topics, joined, label, slug
 from hypothesis import given
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from facesvc.delivery.kit import NOW, MemoryBox, delivery, person
 from facesvc.errors import FacesvcError
+from facesvc.events.link import Link, pause
 from facesvc.events.plugin import TryLaterError
 from facesvc.events.records import EnrichedEvent
 

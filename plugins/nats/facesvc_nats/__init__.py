@@ -5,7 +5,7 @@ it knows it by the event's id. Unlike MQTT this is a record of what happened: an
 itself until when acting on it is right.
 
 Reading order, which is the import order: ``settings``, ``nkeys`` (to be known by a key), ``messages`` (an event as a
-message), ``client`` (one connection), ``link`` (a connection that is kept up), ``stream`` (where messages are kept),
+message), ``client`` (one connection), ``stream`` (where messages are kept),
 ``plugin``, ``checking`` (whether the settings work).
 """
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
+from facesvc.events.link import Link, Sleep
 from facesvc.events.plugin import Box, Delivery, Facts, Plugin
 from facesvc_nats.client import Client
-from facesvc_nats.link import Link, Sleep
 from facesvc_nats.messages import message
 from facesvc_nats.settings import NatsSettings
 from facesvc_nats.stream import ensure

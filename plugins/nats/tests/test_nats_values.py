@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from facesvc_nats import PLUGIN
 from facesvc_nats.client import Client
-from facesvc_nats.link import Link, pause
 from facesvc_nats.messages import EXPIRE_TIME, MAX_TOKEN, message, subject, token
 from facesvc_nats.nkeys import UserKey
 from facesvc_nats.settings import NatsSettings
@@ -24,6 +23,7 @@ from pydantic import ValidationError
 
 from facesvc.delivery.kit import NOW, arrived, delivery, seen
 from facesvc.errors import FacesvcError
+from facesvc.events.link import Link, pause
 from facesvc.events.plugin import TryLaterError
 from facesvc.events.records import UnknownPersonEvent
 

@@ -1,36 +1,68 @@
-"""A connection that is kept up: made anew after a pause that grows, for as long as the plugin runs."""
+"""For plugins that keep a connection up: it is made anew after a pause that grows, for as long as the plugin runs."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from random import SystemRandom
+from typing import Generic, Protocol, TypeVar
 
 from facesvc.errors import FacesvcError
 from facesvc.events.plugin import TryLaterError
-from facesvc_nats.client import Client
-from facesvc_nats.settings import NatsSettings
 
 _log = logging.getLogger(__name__)
 _RANDOM = SystemRandom()
-Serve = Callable[[Client, Callable[[], None]], Awaitable[None]]
-"""What is done with a connection; it calls its second argument when others may use it, and ends when it is lost."""
 Sleep = Callable[[float], Awaitable[None]]
 
 
-def pause(settings: NatsSettings, failures: int, part: float) -> float:
+class Connection(Protocol):
+    """What is kept up. Raises a ``FacesvcError`` in words where it cannot be, or is lost."""
+
+    def connected(self) -> AbstractAsyncContextManager[object]:
+        """Connected inside the block."""
+        ...
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class LinkSettings(Protocol):
+    """How long to wait: between two attempts at least and at most, and for the end of one."""
+
+    @property
+    def reconnect_min_s(self) -> float:
+        """Before the second attempt."""
+        ...
+
+    @property
+    def reconnect_max_s(self) -> float:
+        """After many."""
+        ...
+
+    @property
+    def timeout_s(self) -> float:
+        """For one operation."""
+        ...
+
+
+def pause(settings: LinkSettings, failures: int, part: float) -> float:
     """Seconds before the next attempt: twice as many each time, of which ``part`` (0 to 1) chooses from half on."""
     longest = min(settings.reconnect_max_s, settings.reconnect_min_s * 2.0 ** min(failures - 1, 30))
     return longest * (0.5 + part / 2)
 
 
-class Link:
-    """Keeps a connection, and says what is wrong while there is none."""
+class Link(Generic[C]):
+    """Keeps a connection, and says what is wrong while there is none.
+
+    ``serve`` is what is done with a connection; it calls its second argument when others may use it, and ends when it
+    is lost.
+    """
 
     def __init__(
         self,
-        settings: NatsSettings,
-        make: Callable[[], Client],
-        serve: Serve,
+        settings: LinkSettings,
+        make: Callable[[], C],
+        serve: Callable[[C, Callable[[], None]], Awaitable[None]],
         *,
         sleep: Sleep = asyncio.sleep,
         part: Callable[[], float] = _RANDOM.random,
@@ -40,12 +72,12 @@ class Link:
         self._serve = serve
         self._sleep = sleep
         self._part = part
-        self._client: Client | None = None
+        self._client: C | None = None
         self._trouble = "not started"
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def client(self) -> Client:
+    def client(self) -> C:
         """The connection. Raises ``TryLaterError`` while there is none."""
         if self._client is None:
             raise TryLaterError(self._trouble)
