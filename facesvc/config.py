@@ -6,6 +6,7 @@ carry their unit. A bad value fails at the start, by name.
 
 import socket
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -33,6 +34,17 @@ def _address(value: str) -> str:
     if not (host and port.isascii() and port.isdigit() and int(port) <= _MAX_PORT):
         raise ValueError(f"{value!r} is no address: write HOST:PORT with a port up to {_MAX_PORT}, or unix:PATH")
     return value
+
+
+def is_this_machine(address: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    host = address.rpartition(":")[0]
+    if address.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _web_address(value: str) -> str:
@@ -73,6 +85,19 @@ class ClientSettings(_Section):
     """A token of the server; ``FACESVC_TOKEN`` in the environment wins."""
     ca_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
     """The authority that the server's certificate has to be of; empty: plain text."""
+
+
+def _on_this_machine(value: str) -> str:
+    if value and (value.startswith("unix:") or not is_this_machine(_address(value))):
+        raise ValueError(f"{value!r} is not this machine's alone: write 127.0.0.1:PORT or [::1]:PORT")
+    return value
+
+
+class MetricsSettings(_Section):
+    """``[metrics]``: what a monitoring system reads, in the format of Prometheus."""
+
+    listen: Annotated[str, AfterValidator(_on_this_machine)] = ""
+    """``127.0.0.1:PORT``, for an agent on this machine, or one beyond a proxy that asks who it is; empty: none."""
 
 
 class DetectionSettings(_Section):
@@ -304,6 +329,7 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
+    metrics: MetricsSettings = MetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     limits: LimitSettings = LimitSettings()
     models: ModelSettings = ModelSettings()

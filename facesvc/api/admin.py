@@ -8,14 +8,13 @@ from typing import Any
 import grpc
 
 from facesvc import __version__
-from facesvc.api import audit, backups, convert, keys, migration, plugins, tokens
+from facesvc.api import audit, backups, convert, keys, migration, statistics, tokens
 from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, NotFoundError, PreconditionError
 from facesvc.models.liveness_packs import LivenessPack
 from facesvc.models.packs import Pack, kind_of
 from facesvc.stream.policy import false_positive_identification_rate
-from facesvc.stream.statistics import StreamCounters
 from facesvc.v1 import admin_pb2, admin_pb2_grpc
 
 
@@ -61,10 +60,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.GetStatisticsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> admin_pb2.GetStatisticsResponse:
         """What was done, and how hard the box works."""
-        service = self._lobby.service
-        found = _statistics(service)
-        found.plugins.extend(await asyncio.to_thread(plugins.statuses, service))
-        return found
+        return await statistics.gathered(self._lobby.service)
 
     async def CreateBackup(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.CreateBackupRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -208,55 +204,6 @@ def _collection(service: Service, collection_id: str) -> admin_pb2.CollectionInf
         collection_id=collection_id,
         subject_count=service.gallery.subject_count(collection_id),
         sample_count=service.gallery.sample_count(collection_id),
-    )
-
-
-def _statistics(service: Service) -> admin_pb2.GetStatisticsResponse:
-    totals = service.statistics.totals()
-    return admin_pb2.GetStatisticsResponse(
-        frames_received=totals.frames_received,
-        frames_processed=totals.frames_processed,
-        frames_dropped=totals.frames_dropped,
-        frames_predicted=totals.frames_predicted,
-        faces_embedded=totals.faces_embedded,
-        results_dropped=totals.results_dropped,
-        streams=[_stream(counters) for counters in service.statistics.streams()],
-        load=_load(service),
-    )
-
-
-def _stream(counters: StreamCounters) -> admin_pb2.StreamStatistics:
-    totals = counters.totals
-    return admin_pb2.StreamStatistics(
-        stream_id=counters.stream_id,
-        camera_id=counters.camera_id,
-        zone=counters.zone,
-        start_time=convert.timestamp(counters.start_time),
-        frames_received=totals.frames_received,
-        frames_processed=totals.frames_processed,
-        frames_dropped=totals.frames_dropped,
-        frames_skipped=totals.frames_skipped,
-        frames_predicted=totals.frames_predicted,
-        frames_failed=totals.frames_failed,
-        faces_embedded=totals.faces_embedded,
-        results_dropped=totals.results_dropped,
-        tracks=counters.tracks,
-        look_interval=convert.duration(counters.look_interval_s),
-        median_age=convert.duration(counters.age_s(0.5)),
-        p99_age=convert.duration(counters.age_s(0.99)),
-    )
-
-
-def _load(service: Service) -> admin_pb2.LoadStatistics:
-    ladder = service.regulator.ladder
-    return admin_pb2.LoadStatistics(
-        step=ladder.rung.step,
-        measures=ladder.rung.measures,
-        reason=ladder.reason,
-        step_time=convert.timestamp(ladder.step_time) if ladder.step_time is not None else None,
-        changes=ladder.changes,
-        busy=service.workers.load().busy,
-        temperature_celsius=service.regulator.temperature_celsius,
     )
 
 

@@ -7,11 +7,15 @@ import time
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from facesvc.api import transport, upkeep
 from facesvc.api.access import Gatekeeper
 from facesvc.api.admin import AdminServicer
+from facesvc.api.calls import Calls
 from facesvc.api.enrollment import EnrollmentServicer
+from facesvc.api.exposition import Exposition
+from facesvc.api.metrics import Box
 from facesvc.api.observer import Observer
 from facesvc.api.plugins import PluginServicer
 from facesvc.api.presence import PresenceServicer
@@ -50,6 +54,10 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.server
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._exposition = Exposition(self._registry, settings.metrics.listen) if settings.metrics.listen else None
+        self.metrics_port = 0
         self._lobby = Lobby()
         self._gatekeeper = Gatekeeper(self._lobby, time.monotonic, open_to_all=settings.server.plaintext)
         self._observer: Observer | None = None
@@ -57,7 +65,8 @@ class Server:
         self._keeping_up: asyncio.Task[None] | None = None
         self._putting_out: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(interceptors=[StatusInterceptor(), self._gatekeeper], options=_options(settings))
+        interceptors = [StatusInterceptor(Calls(self._registry)), self._gatekeeper]
+        self._grpc = grpc.aio.server(interceptors=interceptors, options=_options(settings))
         recognition_pb2_grpc.add_RecognitionServiceServicer_to_server(RecognitionServicer(self._lobby), self._grpc)
         enrollment = EnrollmentServicer(self._lobby)
         presence = PresenceServicer(self._lobby)
@@ -83,6 +92,8 @@ class Server:
                     own.append(self._grpc.add_secure_port(where, credentials))
         except RuntimeError as error:
             raise DependencyError(message, reason="ADDRESS_UNAVAILABLE") from error
+        if self._exposition is not None:
+            self.metrics_port = self._exposition.start()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._grpc.start()
         return own[0]
@@ -92,6 +103,8 @@ class Server:
         self._observer = service.observer
         await self._observer.start()
         self._lobby.open(service)
+        certificates = [path for path in (self._settings.certificate_file, self._settings.client_ca_file) if path]
+        self._registry.register(Box(service, asyncio.get_running_loop(), certificates))
         self._regulating = asyncio.create_task(service.regulator.run())
         self._keeping_up = asyncio.create_task(upkeep.run(service))
         self._putting_out = asyncio.create_task(self._gatekeeper.run())
@@ -99,6 +112,8 @@ class Server:
 
     async def stop(self) -> None:
         """Turn new calls away, finish what runs, and close within the grace time."""
+        if self._exposition is not None:
+            await self._exposition.stop()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lobby.close()
         for task in (self._regulating, self._keeping_up, self._putting_out):

@@ -4,8 +4,11 @@ https://google.aip.dev/193: ``ErrorInfo`` names the reason and the domain, ``Bad
 time to wait.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -16,10 +19,12 @@ from grpc_status import rpc_status
 from ulid import ULID
 
 from facesvc import errors
+from facesvc.api.calls import Calls
 from facesvc.api.convert import shortened
 from facesvc.events.journal import EventsMissedError
 
 DOMAIN = "facesvc"
+Context = grpc.aio.ServicerContext[Any, Any]
 
 # The first row that fits; children stand before their parents.
 _CODES: tuple[tuple[type[errors.FacesvcError], int], ...] = (
@@ -93,7 +98,10 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler but those of health, so that what it raises leaves as a status."""
+    """Wraps every handler but those of health, so that what it raises leaves as a status; and counts how calls end."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def intercept_service(
         self,
@@ -101,10 +109,49 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler":
         """Called by gRPC for each call."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith("/grpc.health."):
+        handler, method = await continuation(handler_call_details), handler_call_details.method
+        if handler is None or method.startswith("/grpc.health."):
             return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
-        return wrapped(handler, _guarded_unary, _guarded_stream)
+
+        def unary(behaviour: Any) -> Any:
+            async def call(request: Any, context: Context) -> Any:
+                begun = time.perf_counter()
+                async with self._guarded(method, context):
+                    response = await behaviour(request, context)
+                    self._calls.took(method, time.perf_counter() - begun)
+                    return response
+
+            return call
+
+        def stream(behaviour: Any) -> Any:
+            async def call(request: Any, context: Context) -> Any:
+                async with self._guarded(method, context):
+                    async for response in behaviour(request, context):
+                        yield response
+
+            return call
+
+        return wrapped(handler, unary, stream)
+
+    @asynccontextmanager
+    async def _guarded(self, method: str, context: Context) -> AsyncIterator[None]:
+        """What is raised inside ends the call with a status."""
+        try:
+            yield
+        # abort() leaves by an exception of its own, which is not ours to translate.
+        except grpc.aio.AbortError:
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            self._calls.ended(method, "CANCELLED")
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where every error becomes a status
+            status = status_of(error)
+            reason = error.reason if isinstance(error, errors.FacesvcError) else ""
+            self._calls.ended(method, code_pb2.Code.Name(status.code), reason)
+            sent = rpc_status.to_status(status)
+            await context.abort(sent.code, sent.details, sent.trailing_metadata)
+        else:
+            self._calls.ended(method, "OK")
 
 
 def wrapped(handler: "Handler", unary: Callable[[Any], Any], stream: Callable[[Any], Any]) -> "Handler":
@@ -116,35 +163,3 @@ def wrapped(handler: "Handler", unary: Callable[[Any], Any], stream: Callable[[A
     make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
     result: Handler = make(around, handler.request_deserializer, handler.response_serializer)
     return result
-
-
-def _guarded_unary(behaviour: Any) -> Any:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await behaviour(request, context)
-        # abort() leaves by an exception of its own, which is not ours to translate.
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the one place where every error becomes a status
-            await _abort(context, error)
-
-    return call
-
-
-def _guarded_stream(behaviour: Any) -> Any:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            async for response in behaviour(request, context):
-                yield response
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the one place where every error becomes a status
-            await _abort(context, error)
-
-    return call
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    status = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
-    raise AssertionError("abort does not return")

@@ -7,28 +7,16 @@ it is first imported, which is why it stands in ``facesvc/__init__.py``.
 
 import ssl
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
 
-from facesvc.config import ServerSettings
+from facesvc.config import ServerSettings, is_this_machine
 from facesvc.errors import ConfigError
 
 _log = structlog.get_logger(__name__)
-
-
-def is_this_machine(address: str) -> bool:
-    """Whether only this machine reaches an address to listen on."""
-    host = address.rpartition(":")[0]
-    if address.startswith("unix:") or host == "localhost":
-        return True
-    try:
-        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check(settings: ServerSettings, address: str) -> None:

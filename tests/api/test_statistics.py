@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from api.conftest import Running, Start, Vision, with_server
 from api.test_stream import Talk, reached, settle
 
-from facesvc.api import admin
+from facesvc.api import statistics
 from facesvc.config import Settings
 from facesvc.stream.statistics import StreamCounters, Totals
 from facesvc.v1 import admin_pb2
@@ -97,7 +97,7 @@ def test_every_counter_is_told_by_its_name() -> None:
     counters.totals = Totals(*range(1, len(fields(Totals)) + 1))
     counters.follows(15, 0.15)
     counters.ages_s.extend((0.1, 0.2, 0.9))
-    told = admin._stream(counters)
+    told = statistics.stream(counters)
     for field in fields(Totals):
         assert getattr(told, field.name) == getattr(counters.totals, field.name)
     assert told.start_time.ToDatetime(UTC) == counters.start_time
