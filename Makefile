@@ -9,7 +9,7 @@ BUF    := @bufbuild/buf@1.60.0
 COUNTERPARTS := oauth2-mock-server@8 @stoplight/prism-cli@5.14.2 @grpc/grpc-js@1 @grpc/proto-loader@0.8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo plugins test test-all check proto buf counterparts lock clean
+.PHONY: help demo plugins test test-all fuzz check proto buf counterparts lock sbom audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: $(VENV)/.dev ## the tests that fit into four minutes on two cores
 
 test-all: $(VENV)/.dev ## all tests, the slow ones too
 	@$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev ## fuzz all that reads bytes of somebody else's, FUZZ_SECONDS (60) a target
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
 
 check: $(VENV)/.dev buf ## style, types, the import ladder, generated code
 	@$(BIN)/ruff format --check .
@@ -47,13 +50,20 @@ counterparts: ## fetch what some tests of plugins talk to, where npm is there
 
 lock: ## renew the lock files (needs uv); they name no index
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --extra plot --extra postgres --group headless pyproject.toml -o requirements.lock
+	  --extra plot --extra postgres --group headless --group build pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --extra plot --extra postgres --group headless --group plugins pyproject.toml -c requirements.lock \
+	  --extra plot --extra postgres --group headless --group build --group plugins pyproject.toml -c requirements.lock \
 	  -o requirements-plugins.lock
 	uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  --extra plot --extra postgres --group headless --group plugins --group dev pyproject.toml \
+	  --extra plot --extra postgres --group headless --group build --group plugins --group dev pyproject.toml \
 	  -c requirements-plugins.lock -o requirements-dev.lock
+
+sbom: $(VENV)/.dev ## write sbom.json: packages, plugins and models that a box runs, with hashes and licences
+	@$(BIN)/python deploy/sbom.py sbom.json
+
+audit: ## ask for known vulnerabilities of what a box runs; needs pip-audit and the network
+	@if command -v pip-audit >/dev/null; then pip-audit --disable-pip --require-hashes -r requirements-plugins.lock; \
+	else echo "no audit: pip-audit is not installed (pipx install pip-audit); it asks a service about each package"; exit 1; fi
 
 # The stamps say which lock a virtual environment was made from.
 $(VENV)/bin/python:
@@ -63,12 +73,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --require-hashes --no-deps -r requirements.lock
-	@$(PIP) install --no-deps --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.plugins: requirements-plugins.lock $(wildcard plugins/*/pyproject.toml) $(VENV)/.run
 	@$(PIP) install --require-hashes --no-deps -r requirements-plugins.lock
-	@$(PIP) install --no-deps $(addprefix --editable ,$(dir $(wildcard plugins/*/pyproject.toml)))
+	@$(PIP) install --no-deps --no-build-isolation $(addprefix --editable ,$(dir $(wildcard plugins/*/pyproject.toml)))
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.plugins
@@ -76,4 +86,4 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.plugins
 	@touch $@
 
 clean: ## remove the virtual environment and what tests left
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.png
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.png sbom.json

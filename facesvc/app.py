@@ -16,6 +16,7 @@ from facesvc.api.follower import Follower
 from facesvc.api.machine import Regulator
 from facesvc.api.observer import Observer
 from facesvc.api.policies import Policies
+from facesvc.api.probes import Probes
 from facesvc.api.reception import Reception
 from facesvc.api.server import Server
 from facesvc.api.service import Register, Service
@@ -36,6 +37,9 @@ from facesvc.gallery.keyring import KeySource
 from facesvc.gallery.masterkey import sources
 from facesvc.gallery.rotation import Rotation
 from facesvc.models.runtime import runtime_version
+from facesvc.security.jwks import Published, Source
+from facesvc.security.oidc import Oidc, Terms
+from facesvc.security.roles import Role
 from facesvc.security.tokens import Tokens
 from facesvc.stream.ladder import Ladder
 from facesvc.stream.news import Reporter
@@ -72,6 +76,7 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
     reception = Reception(gallery, journal, now)
     enlisted = enlist(settings.plugins, settings.policies)
     plugins = Host(enlisted, database, journal, gallery.keyring, reception)
+    audit = AuditLog(database, gallery.keyring, now)
     limits = settings.limits
     workers = Workers(models.concurrency.workers, limits.max_waiting_calls)
     service = Service(
@@ -89,12 +94,14 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
         regulator=Regulator(Ladder(settings.streams.hottest_celsius), workers, now, time.perf_counter),
         statistics=Statistics(),
         journal=journal,
-        audit=AuditLog(database, gallery.keyring, now),
+        audit=audit,
+        probes=Probes(audit, time.perf_counter),
         backups=backups,
         rotation=Rotation(database, gallery.keyring, settings.gallery, backups.shelf if backups else None),
         observer=_observer(settings, journal, plugins),
         plugins=plugins,
         tokens=Tokens(database, now),
+        oidc=_oidc(settings),
         streams=Register("streams", limits.max_streams),
         enrollments=Register("enrollments", limits.max_enrollments),
         watchers=Register("watchers", limits.max_watchers),
@@ -114,6 +121,26 @@ def _backups(database: Database, settings: Settings, keys: Sequence[KeySource]) 
     backups = Backups(database, Shelf(settings.backup.folder, keys_at_hand(keys)), settings.backup.keep)
     backups.open()
     return backups
+
+
+def _oidc(settings: Settings) -> Oidc | None:
+    """What knows the people of an identity provider, where the settings name one."""
+    chosen = settings.oidc
+    if not chosen.issuer:
+        return None
+    algorithms = frozenset(chosen.algorithms)
+    source = Source(issuer=chosen.issuer, jwks_url=chosen.jwks_url, ca_file=chosen.ca_file, algorithms=algorithms)
+    terms = Terms(
+        issuer=chosen.issuer,
+        audience=chosen.audience,
+        algorithms=algorithms,
+        roles={value: Role(role) for value, role in chosen.roles.items()},
+        roles_claim=chosen.roles_claim,
+        name_claim=chosen.name_claim,
+        leeway=timedelta(seconds=chosen.leeway_seconds),
+        max_age=timedelta(seconds=chosen.max_age_seconds),
+    )
+    return Oidc(terms, Published(source, time.monotonic), now)
 
 
 def _observer(settings: Settings, journal: Journal, plugins: Host) -> Observer:

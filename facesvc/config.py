@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from facesvc.errors import ConfigError
 
@@ -54,6 +54,16 @@ def _web_address(value: str) -> str:
     if address.query or address.fragment:
         raise ValueError(f"{value!r} has a query: names are added at the end of the address")
     return value.rstrip("/")
+
+
+def _provider_address(value: str) -> str:
+    address = urlsplit(value)
+    is_here = address.hostname in {"localhost", "127.0.0.1", "::1"}
+    if value and not (address.hostname and (address.scheme == "https" or (address.scheme == "http" and is_here))):
+        raise ValueError(f"{value!r} is no address to trust: write https://HOST/PATH (http:// on this machine alone)")
+    if "@" in address.netloc or address.query or address.fragment:
+        raise ValueError(f"{value!r} has a user, a query or a fragment: leave it out")
+    return value
 
 
 class ServerSettings(_Section):
@@ -100,6 +110,48 @@ class MetricsSettings(_Section):
     """``127.0.0.1:PORT``, for an agent on this machine, or one beyond a proxy that asks who it is; empty: none."""
 
 
+class OidcSettings(_Section):
+    """``[oidc]``: the company's identity provider, whose people sign in with a JWT; without an issuer nobody does."""
+
+    issuer: Annotated[str, AfterValidator(_provider_address)] = ""
+    """Exactly as it stands in its JWTs (``iss``) and in its discovery document."""
+    audience: str = ""
+    """What its JWTs for this server name (``aud``)."""
+    jwks_url: Annotated[str, AfterValidator(_provider_address)] = ""
+    """Where its keys are; empty: where ``issuer``/.well-known/openid-configuration says."""
+    ca_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = None
+    """The authority that the provider's certificate has to be of; empty: those of the system."""
+    algorithms: Annotated[
+        tuple[
+            Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
+            ...,
+        ],
+        Field(min_length=1),
+    ] = ("RS256", "PS256", "ES256", "EdDSA")
+    """Signatures that are taken; one by a shared secret never is."""
+    roles_claim: Annotated[str, Field(min_length=1)] = "roles"
+    """What says who somebody is; ``a.b`` is b within a, where there is no claim of that very name."""
+    roles: dict[str, Literal["camera", "dashboard", "door", "enroller", "auditor", "admin"]] = Field(
+        default_factory=dict
+    )
+    """A role by each value of the claim. Whoever has several values gets the role of the first line that fits; whoever
+    has none is not let in."""
+    name_claim: Annotated[str, Field(min_length=1)] = "sub"
+    """What stands in the audit log, after ``oidc:``."""
+    leeway_seconds: Annotated[float, Field(ge=0, le=60)] = 30.0
+    """So far the provider's clock may be from this one's."""
+    max_age_seconds: Annotated[float, Field(ge=60, le=604_800)] = 86_400.0
+    """A JWT that holds for longer is refused: it cannot be revoked."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer and not self.audience:
+            raise ValueError("audience is missing: else a JWT for any other service of the company would do")
+        if self.issuer and not self.roles:
+            raise ValueError("roles is empty: say which value of the claim has which role, or nobody gets in")
+        return self
+
+
 class DetectionSettings(_Section):
     """``[detection]``: what is looked for where a request does not say."""
 
@@ -123,13 +175,30 @@ class LimitSettings(_Section):
     max_watchers: Count = 64
     max_scanned_pixels: Annotated[int, Field(ge=100_000)] = 4_000_000
     """The detector scans no more, at the scale of the smallest face; in larger pictures only larger faces are found."""
+    max_streams_per_caller: Count = 32
+    max_calls_per_caller: Count = 8
+    """Of one caller, that answer once and are not answered yet."""
+    handshake_timeout_seconds: Seconds = 10.0
+    """For TLS and the first words of HTTP/2, of whoever connects."""
+    connection_idle_timeout_seconds: Seconds = 600.0
+    """A connection without a call is closed after so long."""
+    request_timeout_seconds: Seconds = 30.0
+    """For the request of a call to arrive whole, once its caller is known."""
     stream_opening_timeout_seconds: Seconds = 10.0
+    stream_idle_timeout_seconds: Seconds = 600.0
+    """A stream on which nothing comes for so long is ended."""
     enrollment_idle_timeout_seconds: Seconds = 60.0
 
     calls_per_second: Annotated[float, Field(gt=0)] = 100.0
     """Of one caller, in the long run; a stream counts once."""
     probes_per_second: Annotated[float, Field(gt=0)] = 5.0
     """``Search``, ``Compare`` and ``Embed`` of one caller, likewise: who may ask without an end can draw a face."""
+    messages_per_second: Annotated[float, Field(gt=0)] = 500.0
+    """Of one caller in all its calls together: frames of its cameras, pictures."""
+    bytes_per_second: Annotated[float, Field(ge=1e6)] = 100e6
+    """Likewise."""
+    probes_per_day: Annotated[float, Field(ge=1)] = 5000.0
+    """Likewise, of all but administrators, who may read the templates anyway."""
     burst_seconds: Annotated[float, Field(ge=1)] = 20.0
     """So many seconds' worth of calls may come at once."""
 
@@ -329,6 +398,7 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
+    oidc: OidcSettings = OidcSettings()
     metrics: MetricsSettings = MetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     limits: LimitSettings = LimitSettings()
@@ -364,6 +434,9 @@ class Settings(BaseSettings):
 def load(path: Path | None = None) -> Settings:
     """Settings from the TOML file at ``path`` (none: defaults) and the environment. Raises ``ConfigError``."""
     values = _read(path) if path else {}
+    if inner := [name for name in values if name.startswith("_")]:
+        # To pydantic-settings these say how it is to read, such as the arguments of the command.
+        raise ConfigError(f"settings cannot be used: there is no {', '.join(inner)}")
     policies = values.get("policies", {})
     if isinstance(policies, dict):
         named = {**_BUILT_IN_POLICIES, **policies}
@@ -376,6 +449,8 @@ def load(path: Path | None = None) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{_dotted(item['loc'])}: {item['msg']}" for item in error.errors())
         raise ConfigError(f"settings cannot be used: {problems}") from error
+    except SettingsError as error:  # of a variable of the environment that is no JSON
+        raise ConfigError(f"settings cannot be used: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -383,7 +458,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"the settings file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # what is no TOML or UTF-8, a number of 5,000 digits, a deep nest
         raise ConfigError(f"the settings file {path} is not TOML: {error}") from error
 
 

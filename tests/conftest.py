@@ -14,7 +14,7 @@ from facesvc.models import default_pack
 pytest_plugins = ["databases"]  # the fixtures of databases.py, for every room
 
 # What tells the tests where something is.
-_OURS = {"FACESVC_SHARED", "FACESVC_TEST_POSTGRES_URL", "FACESVC_NPM_BIN"}
+_OURS = {"FACESVC_SHARED", "FACESVC_TEST_POSTGRES_URL", "FACESVC_NPM_BIN", "FACESVC_FUZZ_SECONDS"}
 
 # How long an example takes says nothing on a machine that others share.
 hypothesis.settings.register_profile("shared", deadline=None)

@@ -80,7 +80,8 @@ ONLY_IMPORTERS = {
     "cryptography": {"gallery/crypto.py", "security/authority.py"},
     "grpc": {"api", "client"},
     "insightface": {"models/insightface_program.py"},
-    "httpx": {"models/download.py"},
+    "httpx": {"models/download.py", "security/jwks.py"},
+    "jwt": {"security/jwks.py", "security/oidc.py"},
 }
 NEVER_IMPORTED = {"tensorflow", "torch", "dlib", "mtcnn", "face_recognition_models"}
 

@@ -1,27 +1,33 @@
 """Who calls, and whether they may: looked at before any servicer is.
 
-A caller is known by a token (``authorization: Bearer …``) or by a client certificate of the box's own authority. Where
-the server speaks plain text on this machine alone, whoever shows neither is the administrator: that is what was asked
-for. The table of ``security.roles`` says what each role may call.
+A caller is known by a token (``authorization: Bearer …``), of this server or a JWT of the company's identity provider,
+or by a client certificate of the box's own authority. Where the server speaks plain text on this machine alone, whoever
+shows neither is the administrator: that is what was asked for. The table of ``security.roles`` says what each role may
+call.
 """
 
 import asyncio
+import inspect
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import structlog
 
 from facesvc.api import scoping
+from facesvc.api.allowance import Allowances
+from facesvc.api.requests import Requests
 from facesvc.api.service import Lobby
-from facesvc.api.status import wrapped
+from facesvc.config import LimitSettings
 from facesvc.errors import DependencyError, ExhaustedError, ForbiddenError, InputError, UnauthenticatedError
 from facesvc.security.authority import identity_of
+from facesvc.security.oidc import Oidc, is_jwt
 from facesvc.security.principals import Principal, Scope
-from facesvc.security.roles import RULES, Kind, Role, Rule
-from facesvc.security.throttle import Bucket, Guesser, Known
+from facesvc.security.roles import RULES, Role, Rule
+from facesvc.security.throttle import Guesser, Known
 from facesvc.security.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -31,6 +37,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 LOCAL = Principal(name="local", role=Role.ADMIN)
 _SCHEME = "Bearer "
 _LOOK_S = 1.0
+_STRANGERS_SILENCE_S = 5.0
+"""For a request of somebody whom nobody asks who they are; what has come of it takes up memory meanwhile."""
+_log = structlog.get_logger(__name__)
 _principal: ContextVar[Principal] = ContextVar("principal", default=LOCAL)
 
 
@@ -39,33 +48,17 @@ def principal() -> Principal:
     return _principal.get()
 
 
-def _within_scope(request: Any, *, streams: bool) -> Any:
-    """A request, or an iterator of them, held against the limits of who calls. Raises ``ForbiddenError``."""
-    caller = principal()
-    if caller.scope == Scope():
-        return request
-    if streams:
-        return scoping.checked(caller, request)
-    scoping.check(caller, request)
-    return request
-
-
 class Gatekeeper(grpc.aio.ServerInterceptor):
     """Lets calls in, and puts out those whose token is over. ``open_to_all``: who shows nothing is ``LOCAL``."""
 
-    def __init__(self, lobby: Lobby, clock: Callable[[], float], *, open_to_all: bool) -> None:
+    def __init__(self, lobby: Lobby, limits: LimitSettings, clock: Callable[[], float], *, open_to_all: bool) -> None:
         self._lobby = lobby
+        self._limits = limits
         self._clock = clock
         self._open_to_all = open_to_all
         self._guessers: Known[Guesser] = Known(Guesser)
-        self._calls: Known[Bucket] = Known(lambda: self._bucket("calls_per_second"))
-        self._probes: Known[Bucket] = Known(lambda: self._bucket("probes_per_second"))
-        self._inside: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
-
-    def _bucket(self, setting: str) -> Bucket:
-        limits = self._lobby.service.settings.limits
-        rate = getattr(limits, setting)
-        return Bucket(rate, rate * limits.burst_seconds)
+        self._allowances = Allowances(limits, clock)
+        self._inside: defaultdict[Principal, set[asyncio.Task[Any]]] = defaultdict(set)
 
     async def intercept_service(
         self,
@@ -75,56 +68,99 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         """Called by gRPC for each call."""
         handler, method = await continuation(handler_call_details), handler_call_details.method
         rule = RULES.get(method)
-        if handler is None or (rule is not None and rule.public):
+        if handler is None:
             return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
 
-        streams_in = handler.request_streaming
+        behaviour, streams_in = _behaviour_of(handler), handler.request_streaming
 
-        def unary(behaviour: Any) -> Any:
-            async def call(request: Any, context: Context) -> Any:
-                with self._admitted(method, rule, context):
-                    return await behaviour(_within_scope(request, streams=streams_in), context)
+        async def answer(raw: AsyncIterator[bytes], context: Context) -> Any:
+            with self._admitted(method, rule, context, streams=handler.response_streaming or streams_in) as caller:
+                requests = self._requests(raw, handler, caller)
+                return await behaviour(requests if streams_in else await requests.only(), context)
 
-            return call
+        async def answers(raw: AsyncIterator[bytes], context: Context) -> Any:
+            with self._admitted(method, rule, context, streams=True) as caller:
+                requests = self._requests(raw, handler, caller)
+                async for response in behaviour(requests if streams_in else await requests.only(), context):
+                    yield response
 
-        def stream(behaviour: Any) -> Any:
-            async def call(request: Any, context: Context) -> Any:
-                with self._admitted(method, rule, context):
-                    async for response in behaviour(_within_scope(request, streams=streams_in), context):
-                        yield response
+        if not handler.response_streaming:
+            return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
+        # Health writes its answers by itself.
+        around = answers if inspect.isasyncgenfunction(behaviour) else answer
+        return grpc.stream_stream_rpc_method_handler(around, None, handler.response_serializer)
 
-            return call
+    def _requests(self, raw: AsyncIterator[bytes], handler: "Handler", caller: Principal | None) -> Requests:
+        limits, parse = self._limits, handler.request_deserializer
+        assert parse is not None  # generated code has one
 
-        return wrapped(handler, unary, stream)
+        def weigh(size: int) -> None:
+            if caller is not None and caller is not LOCAL:
+                self._allowances.message(caller.name, size)
+
+        def check(message: Any) -> None:
+            if caller is not None and caller.scope != Scope():
+                scoping.check(caller, message)
+
+        if caller is None:
+            silence_s, reason = _STRANGERS_SILENCE_S, "REQUEST_TOO_SLOW"
+        elif handler.request_streaming:
+            silence_s, reason = limits.stream_idle_timeout_seconds, "STREAM_IDLE"
+        else:
+            silence_s, reason = limits.request_timeout_seconds, "REQUEST_TOO_SLOW"
+        return Requests(raw, parse, weigh=weigh, check=check, silence_s=silence_s, reason=reason)
 
     @contextmanager
-    def _admitted(self, method: str, rule: Rule | None, context: Context) -> Iterator[None]:
-        """Inside, ``principal`` says who calls. Raises where nobody may."""
-        caller = self._caller(context)
-        if rule is None or not rule.allows(caller.role):
-            name = method.rpartition("/")[2]
-            raise ForbiddenError(f"{caller.name} has the role {caller.role.value}, which may not call {name}")
-        if caller is not LOCAL:
-            self._charge(caller, rule.kind)
+    def _admitted(
+        self, method: str, rule: Rule | None, context: Context, *, streams: bool
+    ) -> Iterator[Principal | None]:
+        """Gives who calls, for the time of the block; None where nobody was asked. Raises where they may not."""
+        if rule is not None and rule.public:
+            with self._allowances.call(f"whoever is at {_address(context.peer())}", rule.kind, streams=streams):
+                yield None
+            return
+        caller, name = self._caller(context), method.rpartition("/")[2]
+        if rule is None:
+            raise ForbiddenError(f"{name} is in no row of the table of roles: nobody may call it")
+        with ExitStack() as place:
+            if caller is not LOCAL:
+                trusted = caller.role is Role.ADMIN
+                place.enter_context(self._allowances.call(caller.name, rule.kind, streams=streams, trusted=trusted))
+            if not rule.allows(caller.role):
+                raise ForbiddenError(f"{caller.name} has the role {caller.role.value}, which may not call {name}")
+            with self._inside_of(caller):
+                yield caller
+
+    @contextmanager
+    def _inside_of(self, caller: Principal) -> Iterator[None]:
+        """For the time of the block the call is one that may be put out."""
         _principal.set(caller)
         task = asyncio.current_task()
         assert task is not None
-        self._inside[caller.token_id].add(task)
+        self._inside[caller].add(task)
         try:
             yield
         except asyncio.CancelledError:
-            if caller.token_id and not self._tokens.is_live(caller.token_id):
+            if self._is_over(caller):
                 task.uncancel()
                 raise UnauthenticatedError(f"the token {caller.name} is over or was revoked") from None
             raise
         finally:
-            self._inside[caller.token_id].discard(task)
-            if not self._inside[caller.token_id]:
-                del self._inside[caller.token_id]
+            self._inside[caller].discard(task)
+            if not self._inside[caller]:
+                del self._inside[caller]
 
     @property
     def _tokens(self) -> Tokens:
         return self._lobby.service.tokens
+
+    def _is_over(self, caller: Principal) -> bool:
+        if caller.token_id:
+            return not self._tokens.is_live(caller.token_id)
+        if caller.expire_time is None:
+            return False
+        oidc = self._lobby.service.oidc
+        return oidc is not None and not oidc.is_live(caller)
 
     def _caller(self, context: Context) -> Principal:
         shown = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
@@ -143,11 +179,12 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
 
     def _by_token(self, shown: list[Any], peer: str) -> Principal:
         text = str(shown[0]).removeprefix(_SCHEME) if len(shown) == 1 and str(shown[0]).startswith(_SCHEME) else ""
+        oidc = self._lobby.service.oidc
+        if oidc is not None and is_jwt(text):
+            return self._by_jwt(oidc, text, peer)
         # Of each token apart: a camera whose token was revoked does not shut out others at its address.
         clock, guesser = self._clock(), self._guessers[f"{_address(peer)} {self._tokens.id_of(text)}"]
-        if wait := guesser.wait(clock):
-            message = f"too many wrong tokens came from this address: come again in {wait:.0f} s"
-            raise ExhaustedError(message, retry_delay_s=wait, reason="TOO_MANY_WRONG_TOKENS")
+        _refuse_while_waiting(guesser, clock)
         token = self._tokens.find(text)
         if token is None:
             guesser.failed(clock)
@@ -155,12 +192,17 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         guesser.succeeded()
         return token.principal
 
-    def _charge(self, caller: Principal, kind: Kind) -> None:
-        buckets = (self._calls, self._probes) if kind is Kind.PROBE else (self._calls,)
-        for bucket in buckets:
-            if wait := bucket[caller.name].take(self._clock()):
-                message = f"{caller.name} calls more often than the settings allow: come again in {wait:.1f} s"
-                raise ExhaustedError(message, retry_delay_s=wait, reason="TOO_MANY_CALLS")
+    def _by_jwt(self, oidc: Oidc, text: str, peer: str) -> Principal:
+        try:
+            # Before guesses are looked at: a signature cannot be guessed, and there is no id to count them by, so that
+            # whoever shows wrong ones would shut out all others who come from the same address.
+            return oidc.find(text)
+        except (UnauthenticatedError, ForbiddenError) as error:
+            clock, guesser = self._clock(), self._guessers[f"{_address(peer)} "]
+            _refuse_while_waiting(guesser, clock)
+            guesser.failed(clock)
+            _log.warning("a JWT was refused", peer=peer, problem=error.message)
+            raise
 
     async def run(self) -> None:
         """Put out those whose token is over, until it is cancelled."""
@@ -178,10 +220,21 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
     def put_out(self) -> None:
         """End the calls of those whose token is over, but for the one that says so of its own."""
         own = asyncio.current_task()
-        for token_id, tasks in list(self._inside.items()):
-            if token_id and not self._tokens.is_live(token_id):
+        for caller, tasks in list(self._inside.items()):
+            if self._is_over(caller):
                 for task in tasks - {own}:
                     task.cancel()
+
+
+def _behaviour_of(handler: "Handler") -> Any:
+    streams_in = "stream" if handler.request_streaming else "unary"
+    return getattr(handler, f"{streams_in}_{'stream' if handler.response_streaming else 'unary'}")
+
+
+def _refuse_while_waiting(guesser: Guesser, clock: float) -> None:
+    if wait := guesser.wait(clock):
+        message = f"too many wrong tokens came from this address: come again in {wait:.0f} s"
+        raise ExhaustedError(message, retry_delay_s=wait, reason="TOO_MANY_WRONG_TOKENS")
 
 
 def _address(peer: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from facesvc import __version__
-from facesvc.api import audit, backups, convert, keys, migration, statistics, tokens
+from facesvc.api import audit, backups, convert, disclosure, keys, migration, statistics, tokens
+from facesvc.api.access import principal
 from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, NotFoundError, PreconditionError
@@ -29,7 +30,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> admin_pb2.GetServerInfoResponse:
         """What runs here, and at which error rates."""
-        return await asyncio.to_thread(_info, self._lobby.service)
+        return disclosure.server_info(principal(), await asyncio.to_thread(_info, self._lobby.service))
 
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -60,7 +61,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.GetStatisticsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> admin_pb2.GetStatisticsResponse:
         """What was done, and how hard the box works."""
-        return await statistics.gathered(self._lobby.service)
+        return disclosure.statistics(principal(), await statistics.gathered(self._lobby.service))
 
     async def CreateBackup(  # noqa: N802 - gRPC's name
         self, request: admin_pb2.CreateBackupRequest, context: grpc.aio.ServicerContext[Any, Any]

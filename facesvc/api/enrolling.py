@@ -6,6 +6,7 @@ from ulid import ULID
 
 from facesvc.api import convert
 from facesvc.api.checkup import unlike_similarity
+from facesvc.api.disclosure import NOTHING, Told
 from facesvc.api.engines import Engine
 from facesvc.api.naming import name_of
 from facesvc.api.question import check_size
@@ -33,10 +34,13 @@ _VERDICTS: dict[Verdict, enrollment_pb2.EnrollmentVerdict.ValueType] = {
 class Enrolment:
     """One picture of one person on its way into the gallery, in a worker thread."""
 
-    def __init__(self, service: Service, request: enrollment_pb2.EnrollSamplesRequest, actor: str) -> None:
+    def __init__(
+        self, service: Service, request: enrollment_pb2.EnrollSamplesRequest, actor: str, told: Told = NOTHING
+    ) -> None:
         self._service = service
         self._request = request
         self._actor = actor
+        self._told = told
 
     def answer(self) -> enrollment_pb2.EnrollSamplesResponse:
         """The verdict; a request that is wrong in itself gives an error instead."""
@@ -101,16 +105,23 @@ class Enrolment:
         try:
             service.gallery.add_sample(sample, conflict_at, now, contract_id=engine.pack.contract_id, crop=crop)
         except IdentityConflictError as error:
-            response = _response(enrollment_pb2.ENROLLMENT_VERDICT_IDENTITY_CONFLICT, error.message, analysis, face)
-            response.conflict.subject_id = error.subject_id
-            response.conflict.similarity = error.similarity
-            response.conflict.distance = convert.distance(error.similarity)
-            return response
+            return self._conflict(error, conflict_at or 0.0, analysis, face)
         words = "enrolled" + self._doubt(engine, sample)
         detail = f"sample {sample.sample_id}"
         service.audit.note("EnrollSamples", sample.collection_id, sample.subject_id, detail, self._actor)
         response = _response(enrollment_pb2.ENROLLMENT_VERDICT_ENROLLED, words, analysis, face)
         response.sample.CopyFrom(convert.sample(sample))
+        return response
+
+    def _conflict(
+        self, error: IdentityConflictError, conflict_at: float, analysis: Analysis, face: Face
+    ) -> enrollment_pb2.EnrollSamplesResponse:
+        words = f"this face is too like subject {error.subject_id}; enrol it there, or erase that subject"
+        message = error.message if self._told.exact else words
+        response = _response(enrollment_pb2.ENROLLMENT_VERDICT_IDENTITY_CONFLICT, message, analysis, face)
+        response.conflict.subject_id = error.subject_id
+        response.conflict.similarity = self._told.similarity(error.similarity, conflict_at)
+        response.conflict.distance = convert.distance(response.conflict.similarity)
         return response
 
     def _doubt(self, engine: Engine, sample: Sample) -> str:
@@ -127,8 +138,9 @@ class Enrolment:
                 return ""
         except PreconditionError:
             return ""  # a calibration that cannot tell
+        how = f" (similarity {best:.2f} at best)" if self._told.exact else ""
         return (
-            f"; but it is hardly like the other {len(likenesses)} of this person (similarity {best:.2f} at best): look"
+            f"; but it is hardly like the other {len(likenesses)} of this person{how}: look"
             f" whether it shows them, and if not, `facesvc subjects split {sample.subject_id} {sample.sample_id}`"
         )
 

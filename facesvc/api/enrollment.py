@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 from ulid import ULID
 
-from facesvc.api import audit, convert, corrections, encodings, erasure, export
+from facesvc.api import audit, convert, corrections, disclosure, encodings, erasure, export
+from facesvc.api.access import principal
 from facesvc.api.audit import Note, actor_of
 from facesvc.api.checkup import Checkups
 from facesvc.api.enrolling import Enrolment
@@ -140,10 +141,10 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         """Add pictures, each judged on its own."""
         service = self._lobby.service
         timeout_s = service.settings.limits.enrollment_idle_timeout_seconds
-        party = service.workers.party(patient=True)
+        party, told = service.workers.party(patient=True), disclosure.told(principal())
         with service.enrollments.admitted():
             while (request := await self._lobby.next_message(requests, timeout_s, "ENROLLMENT_IDLE")) is not None:
-                enrolment = partial(Enrolment, service, request, actor_of(context))
+                enrolment = partial(Enrolment, service, request, actor_of(context), told)
                 yield await service.workers.run_next(party, enrolment, Enrolment.answer)
 
     async def ExportSubject(  # noqa: N802 - gRPC's name
@@ -172,7 +173,7 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
     ) -> AsyncIterator[enrollment_pb2.CheckGalleryResponse]:
         """What is doubtful in a collection."""
         async for response in self._checkups.check(self._lobby.service, request):
-            yield response
+            yield disclosure.finding(principal(), response)
 
 
 def _created(created: Subject, subject: Subject) -> Note:

@@ -13,13 +13,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from facesvc.api import convert, convert_events, paging
+from facesvc.api import convert, convert_events, disclosure, doors, paging
+from facesvc.api.access import principal
+from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import DependencyError, InputError
 from facesvc.events.attendance import Attendance, attendances, midnight
 from facesvc.events.journal import Journal, Wanted
 from facesvc.events.plugin import Facts
+from facesvc.events.records import Event, SeenEvent
 from facesvc.gallery.records import check_id
+from facesvc.security.principals import Principal
 from facesvc.v1 import presence_pb2, presence_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,13 +36,14 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
 
     def __init__(self, lobby: Lobby) -> None:
         self._lobby = lobby
+        self._nonces = doors.Nonces()
 
     async def ListPresence(  # noqa: N802 - gRPC's name
         self, request: presence_pb2.ListPresenceRequest, context: Context
     ) -> presence_pb2.ListPresenceResponse:
         """Who is where now."""
         service = self._lobby.service
-        observer = service.observer
+        observer, scope = service.observer, principal().scope
         size, key = paging.size_of(request), paging.key_after(request, (str, str, str))
         after = tuple(map(str, key or ()))
         _check_ids(request.collection_id, request.zone)
@@ -46,6 +51,7 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
             (one.subject_id, one.collection_id, one.zone): one
             for one in observer.everybody()
             if request.collection_id in {"", one.collection_id} and request.zone in {"", one.zone}
+            if scope.has_camera(one.camera_id)
         }
         rest = sorted(key for key in found if key > after)
         page = rest[:size]
@@ -60,7 +66,7 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
     ) -> AsyncIterator[presence_pb2.WatchEventsResponse]:
         """Events as they happen."""
         service = self._lobby.service
-        journal, observer = service.journal, service.observer
+        journal, observer, caller = service.journal, service.observer, principal()
         with service.watchers.admitted():
             token = request.resume_token
             place = await observer.read(partial(journal.place, token)) if token else journal.head
@@ -68,25 +74,39 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
             async for page in observer.watch(place):
                 for number, event in page:
                     wanted = request.collection_id in {"", event.collection_id} and request.zone in {"", event.zone}
-                    if wanted:
-                        told = convert_events.event(event, observer.valid_for(event))
-                        yield presence_pb2.WatchEventsResponse(event=told, resume_token=journal.token(number))
-                if page and not wanted:
-                    # What was not asked for still moves the token, or a reader of a quiet zone would fall behind.
+                    told = self._told(caller, event) if wanted else None
+                    if told is not None:
+                        told.resume_token = journal.token(number)
+                        yield told
+                if page and told is None:
+                    # What is not told still moves the token, or a reader of a quiet zone would fall behind.
                     yield presence_pb2.WatchEventsResponse(resume_token=journal.token(page[-1][0]))
             self._lobby.refuse_if_stopping()
+
+    def _told(self, caller: Principal, event: Event) -> presence_pb2.WatchEventsResponse | None:
+        """An event as the caller is told of it; None where they are not."""
+        service = self._lobby.service
+        valid_for = service.observer.valid_for(event)
+        message = convert_events.event(event, valid_for)
+        if not disclosure.event(caller, message):
+            return None
+        answer = presence_pb2.WatchEventsResponse(event=message)
+        if valid_for and isinstance(event, SeenEvent) and doors.wants_nonces(caller):
+            answer.nonce = self._nonces.give(caller, event, service.clock())
+        return answer
 
     async def ListEvents(  # noqa: N802 - gRPC's name
         self, request: presence_pb2.ListEventsRequest, context: Context
     ) -> presence_pb2.ListEventsResponse:
         """Events of the past."""
-        service = self._lobby.service
+        service, caller = self._lobby.service, principal()
         size, key = paging.size_of(request), paging.key_after(request, (int, int))
         after = (int(key[0]), int(key[1])) if key else None
         wanted = _wanted(request, request.collection_id)
         page = await service.observer.read(partial(service.journal.list_events, wanted, size, after))
+        messages = [convert_events.event(one, service.observer.valid_for(one)) for one in page.events]
         return presence_pb2.ListEventsResponse(
-            events=[convert_events.event(one, service.observer.valid_for(one)) for one in page.events],
+            events=[one for one in messages if disclosure.event(caller, one)],
             next_page_token=paging.token_after(request, *page.next_after) if page.next_after else "",
         )
 
@@ -99,7 +119,7 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
         zone = _time_zone(request.time_zone)
         after = (_day_of(str(key[0]), zone), str(key[1])) if key else None
         wanted = _wanted(request, request.collection_id or convert.DEFAULT_COLLECTION)
-        read = partial(_attendances, service.journal, wanted, zone, service.now(), after, size + 1)
+        read = partial(_attendances, service.journal, wanted, principal(), zone, service.now(), after, size + 1)
         found = await service.observer.read(read)
         page = found[:size]
         return presence_pb2.ListAttendanceResponse(
@@ -108,6 +128,13 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
             if len(found) > size
             else "",
         )
+
+    async def AcknowledgeDecision(  # noqa: N802 - gRPC's name
+        self, request: presence_pb2.AcknowledgeDecisionRequest, context: Context
+    ) -> presence_pb2.AcknowledgeDecisionResponse:
+        """What a door did upon a decision."""
+        await doors.acknowledge(self._lobby.service, self._nonces, request, principal(), actor_of(context))
+        return presence_pb2.AcknowledgeDecisionResponse()
 
 
 def _facts(service: Service, page: Sequence[tuple[str, str, str]]) -> list[Mapping[str, Facts]]:
@@ -120,14 +147,21 @@ def _facts(service: Service, page: Sequence[tuple[str, str, str]]) -> list[Mappi
 
 
 def _attendances(
-    journal: Journal, wanted: Wanted, zone: tzinfo, now: datetime, after: tuple[date, str] | None, limit: int
+    journal: Journal,
+    wanted: Wanted,
+    caller: Principal,
+    zone: tzinfo,
+    now: datetime,
+    after: tuple[date, str] | None,
+    limit: int,
 ) -> list[Attendance]:
-    """In a thread: the first days and people that come ``after`` these."""
+    """In a thread: the first days and people that come ``after`` these, by what cameras of the caller's saw last."""
     start = wanted.start
     if after is not None:
         begin = midnight(after[0], zone)
         start = begin if start is None else max(start, begin)
-    found = attendances(journal.stays(replace(wanted, start=start)), zone, now, start, wanted.end)
+    stays = (one for one in journal.stays(replace(wanted, start=start)) if caller.scope.has_camera(one.camera_id))
+    found = attendances(stays, zone, now, start, wanted.end)
     return list(islice((one for one in found if after is None or (one.day, one.subject_id) > after), limit))
 
 

@@ -6,16 +6,18 @@ from typing import Any
 
 import grpc
 
-from facesvc.api import convert, corrections
+from facesvc.api import convert, corrections, disclosure
+from facesvc.api.access import principal
 from facesvc.api.arrivals import Arrival
 from facesvc.api.audit import actor_of
 from facesvc.api.camera import Stream
+from facesvc.api.probes import Probe
 from facesvc.api.question import Look, check_size, parse_question
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import InputError
 from facesvc.stream.mailbox import Mailbox
 from facesvc.stream.recognizer import Answer, Question
-from facesvc.v1 import recognition_pb2, recognition_pb2_grpc
+from facesvc.v1 import common_pb2, recognition_pb2, recognition_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,6 +51,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         service = self._lobby.service
         look = Look.parse(service, request.options)
         analysis, timings = await look.analyse(service.clock(), request.image.data, embed=True)
+        await service.probes.note(Probe(actor_of(context), "Embed"), len(analysis.faces), 0)
         return recognition_pb2.EmbedResponse(
             faces=[
                 recognition_pb2.EmbeddedFace(
@@ -69,7 +72,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         service = self._lobby.service
         look = Look.parse(service, request.options)
         policy = look.engine.policies.get(request.policy)
-        arrival = service.clock()
+        arrival, told = service.clock(), disclosure.told(principal())
         reference, _ = await look.analyse(arrival, request.reference.data, embed=True, field="reference.data")
         analysis, _ = await look.analyse(arrival, request.image.data, embed=True)
         response = recognition_pb2.CompareResponse(
@@ -84,14 +87,18 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         for face in analysis.faces:
             assert face.vector is not None  # asked for above
             similarity = max(-1.0, min(1.0, float(face.vector @ reference.faces[0].vector)))
+            shown = told.similarity(similarity, policy.threshold)
             compared.append(
                 recognition_pb2.ComparedFace(
                     face=convert.face(face, analysis.width, analysis.height),
-                    similarity=similarity,
-                    distance=convert.distance(similarity),
+                    similarity=shown,
+                    distance=convert.distance(shown),
                     same_person=similarity >= policy.threshold,
                 )
             )
+        same = sum(face.same_person for face in compared)
+        await service.probes.note(Probe(actor_of(context), "Compare"), len(compared), same)
+        # By what is told of them, or the order would say more: those that are told alike stay as they are.
         response.faces.extend(sorted(compared, key=lambda face: -face.similarity))
         return response
 
@@ -104,8 +111,12 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         check_size(service, request.image.data, "image.data")
         now, arrival = service.now(), service.clock()
         begun, answer, contract_id = await service.workers.run(_timed, service, request.image.data, question, now)
+        faces = convert.recognized_faces(answer, question.max_candidates, service.clock())
+        matches = sum(face.decision.outcome == common_pb2.OUTCOME_MATCH for face in faces)
+        await service.probes.note(Probe(actor_of(context), "Search", question.collection_id), len(faces), matches)
+        disclosure.faces(principal(), faces)
         return recognition_pb2.SearchResponse(
-            faces=convert.recognized_faces(answer, question.max_candidates, service.clock()),
+            faces=faces,
             width=answer.analysis.width,
             height=answer.analysis.height,
             faces_omitted=answer.analysis.omitted,
@@ -128,6 +139,8 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
             stream = Stream(service, first.opening)
             with stream.counted():
                 async for response in stream.talk(requests, mailbox):
+                    if response.HasField("result"):
+                        disclosure.faces(principal(), response.result.faces)
                     yield response
                 self._lobby.refuse_if_stopping()
 

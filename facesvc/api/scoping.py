@@ -1,7 +1,6 @@
 """The limits of a token, held against each message of its calls: which cameras and which galleries it may name."""
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from google.protobuf.message import Message
 
@@ -23,13 +22,6 @@ def check(caller: Principal, message: Message) -> None:
         if "camera_id" in fields and not caller.scope.has_camera(getattr(part, "camera_id")):  # noqa: B009 - of any message
             own = ", ".join(sorted(caller.scope.camera_ids))
             raise ForbiddenError(f"{caller.name} is for the cameras {own} only", reason="WRONG_CAMERA")
-
-
-async def checked(caller: Principal, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The messages of a stream, each checked before it is read."""
-    async for message in messages:
-        check(caller, message)
-        yield message
 
 
 def _check_collection(caller: Principal, message: Message) -> None:

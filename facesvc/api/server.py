@@ -16,7 +16,6 @@ from facesvc.api.calls import Calls
 from facesvc.api.enrollment import EnrollmentServicer
 from facesvc.api.exposition import Exposition
 from facesvc.api.metrics import Box
-from facesvc.api.observer import Observer
 from facesvc.api.plugins import PluginServicer
 from facesvc.api.presence import PresenceServicer
 from facesvc.api.recognition import RecognitionServicer
@@ -59,11 +58,10 @@ class Server:
         self._exposition = Exposition(self._registry, settings.metrics.listen) if settings.metrics.listen else None
         self.metrics_port = 0
         self._lobby = Lobby()
-        self._gatekeeper = Gatekeeper(self._lobby, time.monotonic, open_to_all=settings.server.plaintext)
-        self._observer: Observer | None = None
-        self._regulating: asyncio.Task[None] | None = None
-        self._keeping_up: asyncio.Task[None] | None = None
-        self._putting_out: asyncio.Task[None] | None = None
+        open_to_all = settings.server.plaintext
+        self._gatekeeper = Gatekeeper(self._lobby, settings.limits, time.monotonic, open_to_all=open_to_all)
+        self._service: Service | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._health = health.aio.HealthServicer()
         interceptors = [StatusInterceptor(Calls(self._registry)), self._gatekeeper]
         self._grpc = grpc.aio.server(interceptors=interceptors, options=_options(settings))
@@ -100,14 +98,15 @@ class Server:
 
     async def open(self, service: Service) -> None:
         """Answer calls with ``service``, whose models are loaded and warm."""
-        self._observer = service.observer
-        await self._observer.start()
+        self._service = service
+        await service.observer.start()
         self._lobby.open(service)
         certificates = [path for path in (self._settings.certificate_file, self._settings.client_ca_file) if path]
         self._registry.register(Box(service, asyncio.get_running_loop(), certificates))
-        self._regulating = asyncio.create_task(service.regulator.run())
-        self._keeping_up = asyncio.create_task(upkeep.run(service))
-        self._putting_out = asyncio.create_task(self._gatekeeper.run())
+        work = [service.regulator.run(), upkeep.run(service), self._gatekeeper.run(), service.probes.run()]
+        if service.oidc is not None:
+            work.append(service.oidc.published.run())
+        self._tasks = [asyncio.create_task(one) for one in work]
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
@@ -116,12 +115,12 @@ class Server:
             await self._exposition.stop()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lobby.close()
-        for task in (self._regulating, self._keeping_up, self._putting_out):
-            if task is not None:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._grpc.stop(self._settings.shutdown_grace_seconds)
-        if self._observer is not None:
-            await self._observer.stop()
+        if self._service is not None:
+            await self._service.observer.stop()
+            await self._service.probes.stop()
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in ("", *SERVICES):
@@ -151,4 +150,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.max_concurrent_streams", 1000),
+        # Who connects and then says nothing, or not enough for TLS and HTTP/2, is cut off.
+        ("grpc.server_handshake_timeout_ms", round(1000 * limits.handshake_timeout_seconds)),
+        ("grpc.max_connection_idle_ms", round(1000 * limits.connection_idle_timeout_seconds)),
     ]

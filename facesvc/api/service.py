@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from facesvc.api.engines import Engine, Engines
 from facesvc.api.machine import Regulator
 from facesvc.api.observer import Observer
+from facesvc.api.probes import Probes
 from facesvc.api.workers import Workers
 from facesvc.backup import Backups
 from facesvc.config import Settings
@@ -22,6 +23,7 @@ from facesvc.gallery import Gallery
 from facesvc.gallery.rotation import Rotation
 from facesvc.models.library import Library
 from facesvc.models.packs import Pack
+from facesvc.security.oidc import Oidc
 from facesvc.security.tokens import Tokens
 from facesvc.stream.mailbox import Mailbox
 from facesvc.stream.statistics import Statistics
@@ -76,12 +78,15 @@ class Service:
     statistics: Statistics
     journal: Journal
     audit: AuditLog
+    probes: Probes
     backups: Backups | None
     """None where the settings name no folder for them."""
     rotation: Rotation
     observer: Observer
     plugins: Host
     tokens: Tokens
+    oidc: Oidc | None
+    """None where the settings name no identity provider."""
     streams: Register
     enrollments: Register
     watchers: Register

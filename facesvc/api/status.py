@@ -5,6 +5,7 @@ time to wait.
 """
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -98,7 +99,7 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler but those of health, so that what it raises leaves as a status; and counts how calls end."""
+    """Wraps every handler, so that what it raises leaves as a status; and counts how calls end."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -110,7 +111,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     ) -> "Handler":
         """Called by gRPC for each call."""
         handler, method = await continuation(handler_call_details), handler_call_details.method
-        if handler is None or method.startswith("/grpc.health."):
+        if handler is None:
             return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
 
         def unary(behaviour: Any) -> Any:
@@ -118,7 +119,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 begun = time.perf_counter()
                 async with self._guarded(method, context):
                     response = await behaviour(request, context)
-                    self._calls.took(method, time.perf_counter() - begun)
+                    if not handler.response_streaming:
+                        self._calls.took(method, time.perf_counter() - begun)
                     return response
 
             return call
@@ -131,7 +133,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
             return call
 
-        return wrapped(handler, unary, stream)
+        return _wrapped(handler, unary, stream)
 
     @asynccontextmanager
     async def _guarded(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -154,12 +156,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             self._calls.ended(method, "OK")
 
 
-def wrapped(handler: "Handler", unary: Callable[[Any], Any], stream: Callable[[Any], Any]) -> "Handler":
-    """A handler with something around what it does: ``unary`` where it answers once, else ``stream``."""
+def _wrapped(handler: "Handler", unary: Callable[[Any], Any], stream: Callable[[Any], Any]) -> "Handler":
+    """A handler with something around what it does: ``stream`` where that yields its answers, else ``unary``."""
     streams_in = "stream" if handler.request_streaming else "unary"
     streams_out = "stream" if handler.response_streaming else "unary"
     behaviour = getattr(handler, f"{streams_in}_{streams_out}")
-    around = stream(behaviour) if handler.response_streaming else unary(behaviour)
+    around = stream(behaviour) if inspect.isasyncgenfunction(behaviour) else unary(behaviour)
     make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
     result: Handler = make(around, handler.request_deserializer, handler.response_serializer)
     return result

@@ -12,6 +12,7 @@ from facesvc.security.tokens import Token
 from facesvc.v1 import admin_pb2
 
 _ROLES = {admin_pb2.Role.Value(f"ROLE_{role.name}"): role for role in Role}
+_OF_CAMERAS = frozenset({Role.CAMERA, Role.DASHBOARD, Role.DOOR})
 _NUMBERS = {role: number for number, role in _ROLES.items()}
 
 
@@ -24,8 +25,8 @@ async def create(service: Service, request: admin_pb2.CreateTokenRequest, actor:
     for field in ("camera_ids", "collection_ids"):
         for one in getattr(asked, field):
             check_id(one, f"token.{field}")
-    if asked.camera_ids and role is not Role.CAMERA:
-        raise InputError("only a camera's token is limited to cameras", field="token.camera_ids")
+    if asked.camera_ids and role not in _OF_CAMERAS:
+        raise InputError("only cameras, dashboards and doors are limited to cameras", field="token.camera_ids")
     scope = Scope(
         camera_ids=frozenset(asked.camera_ids), collection_ids=frozenset(asked.collection_ids), names=asked.names
     )

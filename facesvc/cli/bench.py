@@ -10,6 +10,7 @@ from facesvc.cli import (
     bench_gallery,
     bench_migration,
     bench_plugins,
+    bench_security,
     bench_stages,
     bench_stream,
     bench_streams,
@@ -22,6 +23,7 @@ app = typer.Typer(invoke_without_command=True)
 app.command()(bench_streams.streams)
 app.command()(bench_gallery.gallery)
 app.command()(bench_plugins.plugins)
+app.command()(bench_security.security)
 
 
 @app.callback()

@@ -1,6 +1,5 @@
 """End to end: a server in a process of its own, a stream over gRPC, and what both cost."""
 
-import os
 import statistics
 import tempfile
 import time
@@ -20,7 +19,6 @@ from facesvc.v1 import common_pb2, recognition_pb2
 from facesvc.vision.decode import ImageLimits, decode, read_header
 
 _STAGES = ("decode", "detect", "align", "quality", "embed", "search")
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _MEMORY_SAMPLES = 200
 _SOAK_SIZES = ((480, 270), (400, 300), (320, 240), (270, 480))
 _SOAK_VIEWS = 25
@@ -97,9 +95,9 @@ class StreamBench:
 
         results = self._client.recognize(opening("bench"), nothing())
         self._lockstep(1, lambda result, seconds: None)
-        before = self._cpu_s()
+        before = self._server.cpu_s()
         time.sleep(seconds)
-        spent = self._cpu_s() - before
+        spent = self._server.cpu_s() - before
         quiet.put(None)
         for _ in results:
             pass
@@ -151,10 +149,6 @@ class StreamBench:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the kernel does not say how much memory the server holds")
-
-    def _cpu_s(self) -> float:
-        fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
 def _soak_pictures() -> list[bytes]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import structlog
 import typer
+from structlog.typing import EventDict, Processor
 
 from facesvc import __version__, config
 from facesvc.cli import (
@@ -129,12 +130,25 @@ def _set_up_logs(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+            *_written(to_terminal=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _written(*, to_terminal: bool) -> list[Processor]:
+    """How an entry of the log becomes a line: for eyes, or for programs, where JSON escapes whatever is odd."""
+    return [_harmless, structlog.dev.ConsoleRenderer()] if to_terminal else [structlog.processors.JSONRenderer()]
+
+
+def _harmless(_: object, __: str, entry: EventDict) -> EventDict:
+    """An entry without what could steer the terminal: error texts and ids come from outside."""
+    return {
+        name: "\n".join(map(console.printable, value.splitlines())) if isinstance(value, str) else value
+        for name, value in entry.items()
+    }
 
 
 def run() -> None:

@@ -3,7 +3,7 @@
 import typer
 from rich.table import Column, Table
 
-from facesvc.cli import doctor_machine, doctor_software
+from facesvc.cli import doctor_machine, doctor_oidc, doctor_security, doctor_software
 from facesvc.cli.console import Json, cell, out, print_json, settings_of
 from facesvc.cli.findings import Check, Level, examine
 
@@ -19,7 +19,11 @@ CHECKS: dict[str, Check] = {
     "providers": doctor_software.providers,
     "telemetry": doctor_software.telemetry,
     "port": doctor_machine.port,
+    "certificate": doctor_security.certificate,
+    "rights": doctor_security.rights,
+    "swap": doctor_security.swapping,
     "clock": doctor_machine.clock,
+    "identity provider": doctor_oidc.identity_provider,
 }
 """Every check by its name, in the order of the rows."""
 

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import facesvc
 from facesvc.cli.findings import Finding, Level
 from facesvc.config import Settings
 from facesvc.engine import cores, library
-from facesvc.errors import DependencyError
+from facesvc.errors import ConfigError, DependencyError
 from facesvc.models import packs
+from facesvc.security.authority import names_of
 
 CPUINFO, MEMINFO, CGROUP = Path("/proc/cpuinfo"), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
@@ -99,7 +101,7 @@ def port(settings: Settings) -> Finding:
         socket.create_server((host, int(number)), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return _listener(address, (host, int(number)))
+            return _listener(address, (host, int(number)), settings)
         return Finding(Level.ERROR, f"{address} cannot be had: {error}", "set server.listen to an address of this box")
     return Finding(Level.OK, f"{address} is free")
 
@@ -151,17 +153,31 @@ def _left_of_container_mb() -> int | None:
     return None if limit == "max" else (int(limit) - int(used)) // 1_000_000
 
 
-def _listener(address: str, target: tuple[str, int]) -> Finding:
+def _listener(address: str, target: tuple[str, int], settings: Settings) -> Finding:
     """Who listens at an address that is taken: gRPC speaks HTTP/2 at once, and little else in an office does."""
     try:
-        with socket.create_connection(target, _ANSWER_TIMEOUT_S) as connection:
+        with (
+            socket.create_connection(target, _ANSWER_TIMEOUT_S) as plain,
+            _as_clients_do(plain, settings) as connection,
+        ):
             connection.sendall(_HTTP2_HELLO)
             answer = connection.recv(len(_HTTP2_HELLO))
-    except OSError:
+    except (OSError, ConfigError):
         answer = b""
     if answer[3:4] == bytes([_HTTP2_SETTINGS]):
         return Finding(Level.OK, f"{address} is served: a gRPC server answers there, facesvc as it seems")
     return Finding(Level.ERROR, f"{address} is taken by another program", "stop that program, or set server.listen")
+
+
+def _as_clients_do(connection: socket.socket, settings: Settings) -> socket.socket:
+    """The connection behind TLS, where the server has a certificate. Raises ``OSError``, ``ConfigError``."""
+    server = settings.server
+    if server.plaintext or server.certificate_file is None:
+        return connection
+    authority = settings.client.ca_file or server.certificate_file.with_name("ca.pem")
+    context = ssl.create_default_context(cafile=authority)
+    context.set_alpn_protocols(["h2"])
+    return context.wrap_socket(connection, server_hostname=names_of(server.certificate_file)[0])
 
 
 def _kernel_clock() -> int | None:

@@ -44,7 +44,8 @@ def name_of(face: recognition_pb2.RecognizedFace) -> str:
     """The name of a match, the outcome of all else, such as ``unknown``."""
     decision = face.decision
     if decision.outcome == common_pb2.OUTCOME_MATCH:
-        return decision.subject.display_name or decision.subject.subject_id
+        # A camera is not told who it is, unless its token says so.
+        return decision.subject.display_name or decision.subject.subject_id or "somebody"
     return outcome_name(decision.outcome).replace("_", " ").lower()
 
 
@@ -52,7 +53,7 @@ def label_of(face: recognition_pb2.RecognizedFace) -> Label:
     """What is drawn for a recognised face: name and similarity of a match, the outcome of all else."""
     box, decision = face.face.box, face.decision
     text = printable(name_of(face))
-    if decision.outcome == common_pb2.OUTCOME_MATCH:
+    if decision.HasField("subject"):
         text = f"{text}  {decision.subject.similarity:.2f}"
     corners = (box.left, box.top, box.left + box.width, box.top + box.height)
     return Label(corners, text, _COLOURS.get(decision.outcome, _COLOURS[common_pb2.OUTCOME_UNKNOWN]))

@@ -149,6 +149,8 @@ def _floats(value: Any, where: str) -> Floats:
             raise InputError(f"{where}: one of the numbers is too large") from error
     if numbers.dtype.kind not in "fiu" or not 1 <= numbers.shape[-1] <= MAX_DIMENSION:
         raise InputError(f"{where}: {_NO_ENCODING}")
+    if numbers.ndim == 2 and len(numbers) > MAX_ENCODINGS:  # rows of a byte each would be told apart by a name each
+        raise InputError(f"there are more than {MAX_ENCODINGS:,} encodings: take them in parts")
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)
 

@@ -13,18 +13,21 @@ from facesvc.config import Settings
 from facesvc.errors import DependencyError
 
 _STOP_TIMEOUT_S = 10.0
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _READY = "facesvc is serving on "
 
 
 class LocalServer:
-    """Runs while the block lasts; ``address`` is where it listens."""
+    """Runs while the block lasts; ``address`` is where it listens. In plain text, unless there are certificates."""
 
     def __init__(self, settings: Settings, gallery: Path) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FACESVC_")}
+        if settings.server.certificate_file is None:
+            server = settings.server.model_copy(update={"plaintext": True})
+            settings = settings.model_copy(update={"server": server})
         environment |= _as_environment(settings)
         environment |= {
             "FACESVC_SERVER__LISTEN": "127.0.0.1:0",
-            "FACESVC_SERVER__PLAINTEXT": "true",
             "FACESVC_GALLERY__PATH": str(gallery),
         }
         self._process = subprocess.Popen(
@@ -36,6 +39,11 @@ class LocalServer:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used, in seconds, to the kernel's tick."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
     def __enter__(self) -> Self:
         """Wait for the line that says where it listens."""

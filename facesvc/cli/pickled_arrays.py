@@ -1,7 +1,8 @@
 """What of numpy's a pickle may hold: arrays of numbers or text, of one axis or two, and single values of theirs.
 
 Numpy writes each as a call with arguments. The calls are told by their names and carried out by the code here; nothing
-is imported for it. An array never takes more room than its bytes in the file.
+is imported for it. An array never takes more room than its bytes in the file. A pickle may refer to the same bytes any
+number of times, so its reader adds up ``size_of`` what was made.
 """
 
 import enum
@@ -98,11 +99,24 @@ def carried_out(call: Call, arguments: tuple[Any, ...]) -> Array | Type | bytes 
         case Call.RECONSTRUCT, (Call.NDARRAY, tuple(), bytes()):
             return Array(np.empty(0, np.float32))
         case Call.FROM_BUFFER, (bytes() | bytearray() as raw, Type() as kind, tuple(shape), "C" | "F" as order):
-            return Array(_array(bytes(raw), kind, shape, order))
+            return Array(_array(raw, kind, shape, order))
         case Call.SCALAR, (Type() as kind, bytes(raw)):
             return _scalar(raw, kind)
         case _:
             raise InputError(f"this pickle makes {call.value} in a way that numpy does not: {ADVICE}")
+
+
+def size_of(made: object) -> int:
+    """How many bytes were read, or copied, to make a value."""
+    match made:
+        case Array(values):
+            return int(values.nbytes)
+        case str():
+            return 4 * len(made)
+        case bytes():
+            return len(made)
+        case _:
+            return 0
 
 
 def fill(target: object, state: object) -> None:
@@ -129,8 +143,10 @@ def _scalar(raw: bytes, kind: Type) -> float | str:
     return value
 
 
-def _array(raw: bytes, kind: Type, shape: tuple[Any, ...], order: Literal["C", "F"]) -> np.ndarray[Any, Any]:
-    """The array whose bytes these are, neither more nor less."""
+def _array(
+    raw: bytes | bytearray, kind: Type, shape: tuple[Any, ...], order: Literal["C", "F"]
+) -> np.ndarray[Any, Any]:
+    """The array whose bytes these are, neither more nor less; a view of them."""
     if not 1 <= len(shape) <= _MAX_AXES or not all(type(axis) is int and axis >= 0 for axis in shape):
         raise InputError(f"this pickle holds an array that does not have 1 or {_MAX_AXES} axes")
     rows, columns = (*shape, 1)[:2]

@@ -9,7 +9,7 @@ import pickletools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from facesvc.cli.pickled_arrays import ADVICE, Array, Call, carried_out, damaged, fill, named, shown
+from facesvc.cli.pickled_arrays import ADVICE, Array, Call, carried_out, damaged, fill, named, shown, size_of
 from facesvc.errors import InputError
 
 __all__ = ["MAX_NUMBERS", "MAX_STEPS", "Array", "load"]
@@ -17,6 +17,8 @@ __all__ = ["MAX_NUMBERS", "MAX_STEPS", "Array", "load"]
 MAX_STEPS = 8_000_000  # opcodes, numbers aside; an array of numpy's takes about twenty
 MAX_NUMBERS = 16_000_000  # opcodes that are a number, as in lists of them
 _MAX_NESTING = 64
+# An array's bytes are read once where they are bytes, and once more where an old protocol has them as text.
+_MAX_READ = 2  # times the bytes of the file, by all calls together
 _MAX_DOCUMENTS = 2  # people write names and encodings to one file, one after the other
 # Names are numbers now and then. Larger ones could be chosen so that a dict takes for ever with them.
 _MAX_KEY = 2**31
@@ -49,6 +51,7 @@ class _Opcodes:
     """The opcodes of a file, pickle by pickle, as many as are allowed."""
 
     def __init__(self, data: bytes) -> None:
+        self.size = len(data)
         self._data = data
         self._start = 0
         self._steps, self._numbers = MAX_STEPS, MAX_NUMBERS
@@ -83,7 +86,7 @@ class _Opcodes:
 
 def _value(opcodes: _Opcodes) -> Any:
     """The value of the next pickle."""
-    machine = _Machine()
+    machine = _Machine(_MAX_READ * opcodes.size)
     for name, argument in opcodes.of_next_pickle():
         if name in _NUMBERS or name in _VALUES:
             machine.push(argument)
@@ -97,9 +100,13 @@ def _value(opcodes: _Opcodes) -> Any:
 
 
 class _Machine:
-    """The stack and the memo of one pickle; see ``pickletools`` for what each opcode does."""
+    """The stack and the memo of one pickle; see ``pickletools`` for what each opcode does.
 
-    def __init__(self) -> None:
+    What is called may read ``room`` bytes in all.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -201,11 +208,18 @@ class _Machine:
         arguments, call = self.pop(), self.pop()
         if not isinstance(call, Call) or not isinstance(arguments, tuple):
             raise damaged("it calls what cannot be called")
-        self.push(carried_out(call, arguments))
+        self.push(self._charged(carried_out(call, arguments)))
 
     def build(self) -> None:
-        state = self.pop()
-        fill(self._top(), state)
+        state, target = self.pop(), self._top()
+        fill(target, state)
+        self._charged(target)
+
+    def _charged(self, made: object) -> object:
+        self._room -= size_of(made)
+        if self._room < 0:
+            raise damaged("the same bytes make one value after another")
+        return made
 
 
 _Handler = Callable[[_Machine, Any], None]

@@ -10,6 +10,7 @@ import typer
 from facesvc.app import App
 from facesvc.cli.console import settings_of
 from facesvc.config import Settings
+from facesvc.security import process
 
 
 def serve(
@@ -25,7 +26,11 @@ def serve(
     settings = settings_of(context)
     changes: dict[str, object] = {"listen": listen} if listen else {}
     changes |= {"plaintext": True} if plaintext else {}
-    asyncio.run(_serve(settings.model_copy(update={"server": settings.server.model_copy(update=changes)})))
+    server = settings.server.model_copy(update=changes)
+    process.lock_down()
+    if not server.plaintext:  # a trial on somebody's own machine needs no warnings
+        process.warn_of_surroundings()
+    asyncio.run(_serve(settings.model_copy(update={"server": server})))
 
 
 async def _serve(settings: Settings) -> None:

@@ -160,6 +160,13 @@ class AsyncClient(AsyncTokenCalls):
             async for answer in answers:
                 yield answer
 
+    async def acknowledge_decision(
+        self, event_id: str, nonce: str, door: str, action: presence_pb2.DoorAction.ValueType, *, reason: str = ""
+    ) -> None:
+        """See ``Client``."""
+        request = requests.acknowledge_decision(event_id, nonce, door, action, reason)
+        await self._call(self._presence.AcknowledgeDecision, request)
+
     async def list_presence(
         self, *, collection_id: str = "", zone: str = "", page_size: int = 0
     ) -> AsyncGenerator[presence_pb2.Presence, None]:

@@ -141,6 +141,15 @@ def watch_events(resume_token: str, collection_id: str, zone: str) -> presence_p
     return presence_pb2.WatchEventsRequest(resume_token=resume_token, collection_id=collection_id, zone=zone)
 
 
+def acknowledge_decision(
+    event_id: str, nonce: str, door: str, action: presence_pb2.DoorAction.ValueType, reason: str
+) -> presence_pb2.AcknowledgeDecisionRequest:
+    """For ``AcknowledgeDecision``."""
+    return presence_pb2.AcknowledgeDecisionRequest(
+        event_id=event_id, nonce=nonce, door=door, action=action, reason=reason
+    )
+
+
 def list_presence(collection_id: str, zone: str, page_size: int, page_token: str) -> presence_pb2.ListPresenceRequest:
     """For ``ListPresence``: one page."""
     return presence_pb2.ListPresenceRequest(

@@ -155,6 +155,13 @@ class Client(TokenCalls):
         request = requests.watch_events(resume_token, collection_id, zone)
         yield from self._answers(self._presence.WatchEvents(request))
 
+    def acknowledge_decision(
+        self, event_id: str, nonce: str, door: str, action: presence_pb2.DoorAction.ValueType, *, reason: str = ""
+    ) -> None:
+        """Say what a door did upon a decision; ``nonce`` came with its event in a watch, and is good once."""
+        request = requests.acknowledge_decision(event_id, nonce, door, action, reason)
+        self._call(self._presence.AcknowledgeDecision, request)
+
     def list_presence(
         self, *, collection_id: str = "", zone: str = "", page_size: int = 0
     ) -> Generator[presence_pb2.Presence, None, None]:

@@ -9,7 +9,8 @@ All three take RGB as (N, 3, rows, columns) float32, (x - 127.5) / 128.
 
 import io
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import lz4.frame
 import numpy as np
@@ -23,6 +24,7 @@ MEAN_RGB = (127.5, 127.5, 127.5)
 STD = 128.0
 
 _MAX_BYTES = 16 << 20  # O-Net, the largest, unpacks to 1.6 MB
+_MAX_STEPS = 10_000  # opcodes; O-Net takes 580. A byte that is one may take a hundred bytes of memory
 Floats = NDArray[np.float32]
 
 
@@ -39,17 +41,14 @@ class _Stream(io.BytesIO):
 class _Float32:
     """Stands for ``numpy.dtype``: the one that is allowed is little-endian float32."""
 
-    def __init__(self, code: str, *_: object) -> None:
+    def __new__(cls, code: str, *_: object) -> Self:  # and no __init__, which a pickle may leave out
         if code != "f4":
             raise WeightsError(f"mtcnn weights hold an array of type {code!r}; only float32 is read")
+        return super().__new__(cls)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if len(state) < 2 or state[1] != "<":
             raise WeightsError("mtcnn weights are not little-endian")
-
-
-class _ArrayPlace:
-    """Stands for ``numpy.ndarray``, which joblib only names; it is never called."""
 
 
 # The opcodes that joblib writes for a list of arrays. Missing on purpose are those that name a length or a place in
@@ -63,18 +62,34 @@ _OPCODES = b"".join((
 ))  # fmt: skip
 
 
+def _counted(carry_out: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The opcode, which is refused after so many."""
+
+    def step(unpickler: "_ArraysOnly") -> None:
+        unpickler.steps += 1
+        if unpickler.steps > _MAX_STEPS:
+            raise WeightsError(f"mtcnn weights take more than {_MAX_STEPS:,} steps to read")
+        carry_out(unpickler)
+
+    return step
+
+
 # The unpickler in Python, which joblib reads with too: its table of opcodes can be cut short, the one in C has none.
 class _ArraysOnly(pickle._Unpickler):  # noqa: SLF001
     """joblib's pickle reduced to lists of float32 arrays: nothing it names is ever imported or called.
+
+    What it names is a class of ours that has ``__setstate__``, or nothing: the opcode BUILD would set attributes of
+    anything else, as the file says, also of a class.
 
     joblib writes each array as a placeholder whose state (shape, order) is followed by the raw bytes in the stream;
     ``pickle`` hands over the state at just that point.
     """
 
-    dispatch = {opcode: pickle._Unpickler.dispatch[opcode] for opcode in _OPCODES}  # noqa: RUF012, SLF001
+    dispatch = {opcode: _counted(pickle._Unpickler.dispatch[opcode]) for opcode in _OPCODES}  # noqa: RUF012, SLF001
 
     def __init__(self, stream: _Stream) -> None:
         super().__init__(stream)
+        self.steps = 0
 
         class StoredArray:
             array: Floats
@@ -82,11 +97,19 @@ class _ArraysOnly(pickle._Unpickler):  # noqa: SLF001
             def __setstate__(self, state: dict[str, Any]) -> None:
                 self.array = _read_array(stream, state)
 
+        self._stored = StoredArray
         self._classes = {
             ("joblib.numpy_pickle", "NumpyArrayWrapper"): StoredArray,
-            ("numpy", "ndarray"): _ArrayPlace,
+            ("numpy", "ndarray"): None,  # which is only named
             ("numpy", "dtype"): _Float32,
         }
+
+    def arrays(self) -> list[Floats]:
+        """What ``load`` gives, where that is a list of arrays."""
+        stored = self.load()
+        if not isinstance(stored, list) or not all(isinstance(item, self._stored) for item in stored):
+            raise WeightsError("mtcnn weights are no list of arrays")
+        return [item.array for item in stored]
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -112,8 +135,7 @@ def read_arrays(data: bytes) -> list[Floats]:
     try:
         decompressor = lz4.frame.LZ4FrameDecompressor()
         plain = decompressor.decompress(data, max_length=_MAX_BYTES)
-        stored = _ArraysOnly(_Stream(plain)).load()
-        return [item.array for item in stored]
+        return _ArraysOnly(_Stream(plain)).arrays()
     except WeightsError:
         raise
     # Unpickling hostile bytes raises nearly anything; whatever it is, the file is not what it should be.

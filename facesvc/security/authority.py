@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from facesvc.errors import ConfigError, DependencyError, InputError
+from facesvc.security.principals import VOUCHED
 from facesvc.security.roles import Role
 
 CA_DAYS = 3650
@@ -81,7 +82,7 @@ class Authority:
             return cls(found, own)
         except OSError as error:
             raise ConfigError(f"the authority's file {error.filename} cannot be read: {error.strerror}") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, x509.InvalidVersion) as error:
             raise ConfigError(f"{certificate} or {key} is no PEM of a certificate or key") from error
 
     @property
@@ -107,6 +108,8 @@ class Authority:
         self, name: str, role: Role, now: datetime, lifetime: timedelta = timedelta(days=LEAF_DAYS)
     ) -> Issued:
         """For a client: its name, and what it is for as the unit of an organisation."""
+        if name.startswith(VOUCHED):
+            raise InputError(f"names with {VOUCHED} are those of the identity provider's people", field="name")
         subject = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role.value),
@@ -145,18 +148,21 @@ def identity_of(certificate: bytes) -> Identity:
         subject = x509.load_pem_x509_certificate(certificate).subject
         [name] = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         [unit] = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-        return Identity(str(name.value), Role(unit.value))
-    except ValueError as error:
+        identity = Identity(str(name.value), Role(unit.value))
+    except (ValueError, x509.InvalidVersion) as error:
         raise InputError(
             "the client's certificate names nobody with a role: issue one by `facesvc certs issue`"
         ) from error
+    if identity.name.startswith(VOUCHED):
+        raise InputError("the client's certificate has the name of somebody of the identity provider's")
+    return identity
 
 
 def expiry_of(certificate: Path) -> datetime:
     """Until when a certificate is good. Raises ``ConfigError``."""
     try:
         return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise ConfigError(f"the certificate {certificate} cannot be read: {error}") from error
 
 
@@ -165,7 +171,7 @@ def names_of(certificate: Path) -> list[str]:
     try:
         own = x509.load_pem_x509_certificate(certificate.read_bytes())
         alternatives = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+    except (OSError, ValueError, x509.InvalidVersion, x509.ExtensionNotFound) as error:
         raise ConfigError(f"the certificate {certificate} cannot be read, or names nobody: {error}") from error
     return [str(one.value) for one in alternatives]
 

@@ -1,8 +1,12 @@
 """Whoever calls: known by a token, by a certificate, or because they are on this machine."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from facesvc.security.roles import Role
+
+VOUCHED = "oidc:"
+"""How the names of those begin for whom the identity provider vouches, and nobody else's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +32,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Somebody who calls. ``name`` stands in the audit log; ``token_id`` is empty where it is not known by a token."""
+    """Somebody who calls. ``name`` stands in the audit log; ``token_id`` is empty where it is not known by a token.
+
+    ``expire_time``: until when the identity provider vouches for them; None for everybody else.
+    """
 
     name: str
     role: Role
     scope: Scope = Scope()
     token_id: str = ""
+    expire_time: datetime | None = None

@@ -10,11 +10,11 @@ class Role(Enum):
     """What a principal is for."""
 
     CAMERA = "camera"
-    """Streams frames of its own cameras."""
+    """Streams frames of its own cameras; is told who somebody is only where its token has names."""
     DASHBOARD = "dashboard"
     """Reads presence and events."""
     DOOR = "door"
-    """Reads the decisions of its own cameras."""
+    """Reads the decisions of its own cameras, by ids, and says what it did upon them."""
     ENROLLER = "enroller"
     """Looks after people and their pictures."""
     AUDITOR = "auditor"
@@ -56,7 +56,7 @@ _CAMERA, _DASHBOARD, _DOOR, _ENROLLER, _AUDITOR = Role.CAMERA, Role.DASHBOARD, R
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "/facesvc.v1.RecognitionService/Detect": _rule(_READ, _CAMERA, _ENROLLER),
-        "/facesvc.v1.RecognitionService/Embed": _rule(_PROBE, _ENROLLER),
+        "/facesvc.v1.RecognitionService/Embed": _rule(_PROBE),
         "/facesvc.v1.RecognitionService/Compare": _rule(_PROBE, _ENROLLER),
         "/facesvc.v1.RecognitionService/Search": _rule(_PROBE, _ENROLLER),
         "/facesvc.v1.RecognitionService/Recognize": _rule(_STREAM, _CAMERA),
@@ -73,13 +73,14 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "/facesvc.v1.EnrollmentService/MergeSubjects": _rule(_CHANGE, _ENROLLER),
         "/facesvc.v1.EnrollmentService/SplitSubject": _rule(_CHANGE, _ENROLLER),
         "/facesvc.v1.EnrollmentService/CheckGallery": _rule(_READ, _ENROLLER),
-        "/facesvc.v1.EnrollmentService/ImportEncodings": _rule(_CHANGE, _ENROLLER),
+        "/facesvc.v1.EnrollmentService/ImportEncodings": _rule(_CHANGE),
         "/facesvc.v1.EnrollmentService/ExportEncodings": _rule(_READ),
         "/facesvc.v1.EnrollmentService/ExportSubject": _rule(_READ),
         "/facesvc.v1.PresenceService/ListPresence": _rule(_READ, _DASHBOARD),
         "/facesvc.v1.PresenceService/WatchEvents": _rule(_STREAM, _DASHBOARD, _DOOR),
         "/facesvc.v1.PresenceService/ListEvents": _rule(_READ, _DASHBOARD, _DOOR),
         "/facesvc.v1.PresenceService/ListAttendance": _rule(_READ, _DASHBOARD),
+        "/facesvc.v1.PresenceService/AcknowledgeDecision": _rule(_CHANGE, _DOOR),
         "/facesvc.v1.PluginService/ListPlugins": _rule(_READ, _AUDITOR),
         "/facesvc.v1.PluginService/ListDeadLetters": _rule(_READ, _AUDITOR),
         "/facesvc.v1.PluginService/ReplayDeadLetters": _rule(_CHANGE),

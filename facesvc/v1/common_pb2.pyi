@@ -368,7 +368,9 @@ class Candidate(_message.Message):
     display_name: _builtins.str
     """Name for people to read."""
     similarity: _builtins.float
-    """Raw cosine of the two vectors, -1 to 1; the best of the subject's samples. Not a probability."""
+    """Raw cosine of the two vectors, -1 to 1; the best of the subject's samples. Not a probability. For all but the
+    administrator the threshold where it is reached, else -1: who is told more can draw the face.
+    """
     distance: _builtins.float
     """Euclidean distance of the unit vectors: the square root of 2 - 2 * similarity."""
     sample_id: _builtins.str
@@ -439,12 +441,12 @@ class Decision(_message.Message):
     """Whether the policy has seen as many views as it asks for. An unsettled UNKNOWN may become a MATCH with the next frame."""
     @_builtins.property
     def subject(self) -> Global___Candidate:
-        """The person, for OUTCOME_MATCH only."""
+        """The person, for OUTCOME_MATCH only; absent for a camera whose token has no names."""
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """The best candidates, best first, down to the similarity of nobody in particular: what debugging needs, not access
-        control. At most as many as were asked for.
+        control. At most as many as were asked for; for all but the administrator only those that reach the threshold.
         """
 
     @_builtins.property

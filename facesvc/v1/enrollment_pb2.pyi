@@ -1297,9 +1297,9 @@ class CheckGalleryResponse(_message.Message):
     other_subject_id: _builtins.str
     """The other person, where there are two."""
     similarity: _builtins.float
-    """How alike, as a cosine; of UNLIKE_OTHERS the best that the sample reaches."""
+    """How alike, as a cosine; of UNLIKE_OTHERS the best that the sample reaches. 0 for all but the administrator."""
     false_match_rate: _builtins.float
-    """The false-match rate of that similarity: how often two different people are so much alike."""
+    """The false-match rate of that similarity: how often two different people are so much alike. 0 likewise."""
     @_builtins.property
     def sample_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The samples that it is about."""

@@ -23,6 +23,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _DoorAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DoorActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DoorAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOOR_ACTION_UNSPECIFIED: _DoorAction.ValueType  # 0
+    """Never sent."""
+    DOOR_ACTION_OPENED: _DoorAction.ValueType  # 1
+    """The door was opened."""
+    DOOR_ACTION_REFUSED: _DoorAction.ValueType  # 2
+    """It stayed closed: reason says why."""
+    DOOR_ACTION_FAILED: _DoorAction.ValueType  # 3
+    """It should have opened, and did not: reason says what failed."""
+
+class DoorAction(_DoorAction, metaclass=_DoorActionEnumTypeWrapper):
+    """What a door controller did."""
+
+DOOR_ACTION_UNSPECIFIED: DoorAction.ValueType  # 0
+"""Never sent."""
+DOOR_ACTION_OPENED: DoorAction.ValueType  # 1
+"""The door was opened."""
+DOOR_ACTION_REFUSED: DoorAction.ValueType  # 2
+"""It stayed closed: reason says why."""
+DOOR_ACTION_FAILED: DoorAction.ValueType  # 3
+"""It should have opened, and did not: reason says what failed."""
+Global___DoorAction: _TypeAlias = DoorAction  # noqa: Y015
+
 class _PresenceState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -50,6 +78,61 @@ PRESENCE_STATE_PRESENT: PresenceState.ValueType  # 2
 PRESENCE_STATE_LEAVING: PresenceState.ValueType  # 3
 """Out of view, but not for long enough to have left."""
 Global___PresenceState: _TypeAlias = PresenceState  # noqa: Y015
+
+@_typing.final
+class AcknowledgeDecisionRequest(_message.Message):
+    """Says what a door controller did upon a decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    DOOR_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The event that the decision came with."""
+    nonce: _builtins.str
+    """WatchEventsResponse.nonce that came with it."""
+    door: _builtins.str
+    """The door, in the letters of ids."""
+    action: Global___DoorAction.ValueType
+    """What was done."""
+    reason: _builtins.str
+    """Why, in UPPER_SNAKE, such as NO_PERMISSION; up to 64 characters. Empty for OPENED."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        nonce: _builtins.str = ...,
+        door: _builtins.str = ...,
+        action: Global___DoorAction.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "door", b"door", "event_id", b"event_id", "nonce", b"nonce", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeDecisionRequest: _TypeAlias = AcknowledgeDecisionRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeDecisionResponse(_message.Message):
+    """It is written down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeDecisionResponse: _TypeAlias = AcknowledgeDecisionResponse  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
@@ -529,8 +612,11 @@ class WatchEventsResponse(_message.Message):
 
     EVENT_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Where to go on after this."""
+    nonce: _builtins.str
+    """For a door, with a decision that still holds: to be shown when saying what was done upon it. Random, and good once."""
     @_builtins.property
     def event(self) -> Global___Event:
         """The event; absent in the first message, which says that the watch has begun, and where only the token moves because
@@ -542,10 +628,11 @@ class WatchEventsResponse(_message.Message):
         *,
         event: Global___Event | None = ...,
         resume_token: _builtins.str = ...,
+        nonce: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "nonce", b"nonce", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

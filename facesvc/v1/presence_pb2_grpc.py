@@ -55,6 +55,11 @@ class PresenceServiceStub:
                 request_serializer=facesvc_dot_v1_dot_presence__pb2.ListAttendanceRequest.SerializeToString,
                 response_deserializer=facesvc_dot_v1_dot_presence__pb2.ListAttendanceResponse.FromString,
                 _registered_method=True)
+        self.AcknowledgeDecision = channel.unary_unary(
+                '/facesvc.v1.PresenceService/AcknowledgeDecision',
+                request_serializer=facesvc_dot_v1_dot_presence__pb2.AcknowledgeDecisionRequest.SerializeToString,
+                response_deserializer=facesvc_dot_v1_dot_presence__pb2.AcknowledgeDecisionResponse.FromString,
+                _registered_method=True)
 
 
 class PresenceServiceServicer:
@@ -71,14 +76,15 @@ class PresenceServiceServicer:
     def WatchEvents(self, request, context):
         """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
         reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
-        the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
+        the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token. A door is told of
+        decisions alone, and who is limited to cameras of what these have seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Events of the past, as far as they are kept.
+        """Events of the past, as far as they are kept; the same of them. A page may be shorter than asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +92,14 @@ class PresenceServiceServicer:
 
     def ListAttendance(self, request, context):
         """For each day and person: first in, last out, and how long they were there in between.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeDecision(self, request, context):
+        """What a door controller did upon a decision; it goes to the audit log. Once for each nonce, by the caller whom the
+        nonce was sent to, within a minute: anything else is refused with FAILED_PRECONDITION, reason NONCE_UNKNOWN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +127,11 @@ def add_PresenceServiceServicer_to_server(servicer, server):
                     servicer.ListAttendance,
                     request_deserializer=facesvc_dot_v1_dot_presence__pb2.ListAttendanceRequest.FromString,
                     response_serializer=facesvc_dot_v1_dot_presence__pb2.ListAttendanceResponse.SerializeToString,
+            ),
+            'AcknowledgeDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeDecision,
+                    request_deserializer=facesvc_dot_v1_dot_presence__pb2.AcknowledgeDecisionRequest.FromString,
+                    response_serializer=facesvc_dot_v1_dot_presence__pb2.AcknowledgeDecisionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +243,33 @@ class PresenceService:
             '/facesvc.v1.PresenceService/ListAttendance',
             facesvc_dot_v1_dot_presence__pb2.ListAttendanceRequest.SerializeToString,
             facesvc_dot_v1_dot_presence__pb2.ListAttendanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/facesvc.v1.PresenceService/AcknowledgeDecision',
+            facesvc_dot_v1_dot_presence__pb2.AcknowledgeDecisionRequest.SerializeToString,
+            facesvc_dot_v1_dot_presence__pb2.AcknowledgeDecisionResponse.FromString,
             options,
             channel_credentials,
             insecure,

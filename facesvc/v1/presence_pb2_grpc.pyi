@@ -38,12 +38,17 @@ class PresenceServiceStub:
     WatchEvents: _grpc.UnaryStreamMultiCallable[_presence_pb2.WatchEventsRequest, _presence_pb2.WatchEventsResponse]
     """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
     reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
-    the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
+    the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token. A door is told of
+    decisions alone, and who is limited to cameras of what these have seen.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_presence_pb2.ListEventsRequest, _presence_pb2.ListEventsResponse]
-    """Events of the past, as far as they are kept."""
+    """Events of the past, as far as they are kept; the same of them. A page may be shorter than asked for."""
     ListAttendance: _grpc.UnaryUnaryMultiCallable[_presence_pb2.ListAttendanceRequest, _presence_pb2.ListAttendanceResponse]
     """For each day and person: first in, last out, and how long they were there in between."""
+    AcknowledgeDecision: _grpc.UnaryUnaryMultiCallable[_presence_pb2.AcknowledgeDecisionRequest, _presence_pb2.AcknowledgeDecisionResponse]
+    """What a door controller did upon a decision; it goes to the audit log. Once for each nonce, by the caller whom the
+    nonce was sent to, within a minute: anything else is refused with FAILED_PRECONDITION, reason NONCE_UNKNOWN.
+    """
 
 @_typing.type_check_only
 class PresenceServiceAsyncStub(PresenceServiceStub):
@@ -55,12 +60,17 @@ class PresenceServiceAsyncStub(PresenceServiceStub):
     WatchEvents: _aio.UnaryStreamMultiCallable[_presence_pb2.WatchEventsRequest, _presence_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
     reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
-    the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
+    the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token. A door is told of
+    decisions alone, and who is limited to cameras of what these have seen.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_presence_pb2.ListEventsRequest, _presence_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Events of the past, as far as they are kept."""
+    """Events of the past, as far as they are kept; the same of them. A page may be shorter than asked for."""
     ListAttendance: _aio.UnaryUnaryMultiCallable[_presence_pb2.ListAttendanceRequest, _presence_pb2.ListAttendanceResponse]  # type: ignore[assignment]
     """For each day and person: first in, last out, and how long they were there in between."""
+    AcknowledgeDecision: _aio.UnaryUnaryMultiCallable[_presence_pb2.AcknowledgeDecisionRequest, _presence_pb2.AcknowledgeDecisionResponse]  # type: ignore[assignment]
+    """What a door controller did upon a decision; it goes to the audit log. Once for each nonce, by the caller whom the
+    nonce was sent to, within a minute: anything else is refused with FAILED_PRECONDITION, reason NONCE_UNKNOWN.
+    """
 
 class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Presence and events, for dashboards and doors."""
@@ -81,7 +91,8 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_presence_pb2.WatchEventsResponse], _abc.AsyncIterator[_presence_pb2.WatchEventsResponse]]:
         """Events as they happen, until the caller leaves. They are kept for as long as the server is set to: within that time a
         reader that comes back with its token misses none and gets none twice, also across a restart of the server. Beyond it
-        the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token.
+        the call ends with OUT_OF_RANGE, reason EVENTS_MISSED, and may be begun again without a token. A door is told of
+        decisions alone, and who is limited to cameras of what these have seen.
         """
 
     @_abc_1.abstractmethod
@@ -90,7 +101,7 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_presence_pb2.ListEventsResponse, _abc.Awaitable[_presence_pb2.ListEventsResponse]]:
-        """Events of the past, as far as they are kept."""
+        """Events of the past, as far as they are kept; the same of them. A page may be shorter than asked for."""
 
     @_abc_1.abstractmethod
     def ListAttendance(
@@ -99,5 +110,15 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_presence_pb2.ListAttendanceResponse, _abc.Awaitable[_presence_pb2.ListAttendanceResponse]]:
         """For each day and person: first in, last out, and how long they were there in between."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeDecision(
+        self,
+        request: _presence_pb2.AcknowledgeDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_presence_pb2.AcknowledgeDecisionResponse, _abc.Awaitable[_presence_pb2.AcknowledgeDecisionResponse]]:
+        """What a door controller did upon a decision; it goes to the audit log. Once for each nonce, by the caller whom the
+        nonce was sent to, within a minute: anything else is refused with FAILED_PRECONDITION, reason NONCE_UNKNOWN.
+        """
 
 def add_PresenceServiceServicer_to_server(servicer: PresenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -371,7 +371,7 @@ class ComparedFace(_message.Message):
     DISTANCE_FIELD_NUMBER: _builtins.int
     SAME_PERSON_FIELD_NUMBER: _builtins.int
     similarity: _builtins.float
-    """Raw cosine, -1 to 1."""
+    """Raw cosine, -1 to 1; for all but the administrator the threshold where it is reached, else -1."""
     distance: _builtins.float
     """Euclidean distance of the unit vectors."""
     same_person: _builtins.bool

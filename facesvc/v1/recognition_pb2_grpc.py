@@ -79,7 +79,7 @@ class RecognitionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Find the faces of a picture and return their vectors.
+        """Find the faces of a picture and return their vectors; for the administrator alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

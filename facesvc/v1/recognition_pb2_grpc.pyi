@@ -36,7 +36,7 @@ class RecognitionServiceStub:
     Detect: _grpc.UnaryUnaryMultiCallable[_recognition_pb2.DetectRequest, _recognition_pb2.DetectResponse]
     """Find the faces of a picture."""
     Embed: _grpc.UnaryUnaryMultiCallable[_recognition_pb2.EmbedRequest, _recognition_pb2.EmbedResponse]
-    """Find the faces of a picture and return their vectors."""
+    """Find the faces of a picture and return their vectors; for the administrator alone."""
     Compare: _grpc.UnaryUnaryMultiCallable[_recognition_pb2.CompareRequest, _recognition_pb2.CompareResponse]
     """Compare one face with every face of another picture; the gallery is not asked."""
     Search: _grpc.UnaryUnaryMultiCallable[_recognition_pb2.SearchRequest, _recognition_pb2.SearchResponse]
@@ -59,7 +59,7 @@ class RecognitionServiceAsyncStub(RecognitionServiceStub):
     Detect: _aio.UnaryUnaryMultiCallable[_recognition_pb2.DetectRequest, _recognition_pb2.DetectResponse]  # type: ignore[assignment]
     """Find the faces of a picture."""
     Embed: _aio.UnaryUnaryMultiCallable[_recognition_pb2.EmbedRequest, _recognition_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Find the faces of a picture and return their vectors."""
+    """Find the faces of a picture and return their vectors; for the administrator alone."""
     Compare: _aio.UnaryUnaryMultiCallable[_recognition_pb2.CompareRequest, _recognition_pb2.CompareResponse]  # type: ignore[assignment]
     """Compare one face with every face of another picture; the gallery is not asked."""
     Search: _aio.UnaryUnaryMultiCallable[_recognition_pb2.SearchRequest, _recognition_pb2.SearchResponse]  # type: ignore[assignment]
@@ -91,7 +91,7 @@ class RecognitionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recognition_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recognition_pb2.EmbedResponse, _abc.Awaitable[_recognition_pb2.EmbedResponse]]:
-        """Find the faces of a picture and return their vectors."""
+        """Find the faces of a picture and return their vectors; for the administrator alone."""
 
     @_abc_1.abstractmethod
     def Compare(

@@ -84,7 +84,7 @@ def secured(settings: Settings, folder: Path, authority: Authority, **values: An
 
 
 @asynccontextmanager
-async def guarding(settings: Settings, folder: Path) -> AsyncIterator[Guarded]:
+async def guarding(settings: Settings, folder: Path, vision: Vision | None = None) -> AsyncIterator[Guarded]:
     """The server for the time of the block, over a scripted vision."""
     await asyncio.to_thread(folder.mkdir)
     authority = Authority.make("a test", datetime.now(UTC))
@@ -99,7 +99,7 @@ async def guarding(settings: Settings, folder: Path) -> AsyncIterator[Guarded]:
         stack.callback(service.gallery.close)
         stack.callback(service.workers.close)
         stack.push_async_callback(server.stop)
-        await server.open(with_vision(service, Vision()))
+        await server.open(with_vision(service, vision or Vision()))
         guarded = Guarded(authority, folder, server, service, f"127.0.0.1:{port}", mtls, stack)
         service.tokens._now = lambda: datetime.now(UTC) + guarded.ahead
         yield guarded

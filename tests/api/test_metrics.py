@@ -159,7 +159,7 @@ async def test_refusals_and_the_end_of_certificates(settings: Settings, tmp_path
 async def test_who_says_nothing_keeps_the_next_reader_waiting_for_a_moment_only(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exposition._Handler, "timeout", 0.2)
+    monkeypatch.setattr(exposition._Handler, "timeout", exposition._Handler.timeout / 25)
     running = await start()
     with closing(socket.create_connection(("127.0.0.1", running.server.metrics_port))):
         assert "facesvc_info" in await text_of(running.server)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,9 @@ import pytest
 import facesvc
 from facesvc.cli import doctor_machine
 from facesvc.cli.findings import Level
+from facesvc.cli.init import keep, keep_authority
 from facesvc.config import GallerySettings, ModelSettings, ServerSettings, Settings
+from facesvc.security.authority import Authority
 
 
 def listening_at(settings: Settings, address: str) -> Settings:
@@ -145,6 +148,29 @@ def test_a_port_that_is_served(settings: Settings, grpc_port: int) -> None:
     finding = doctor_machine.port(listening_at(settings, f"127.0.0.1:{grpc_port}"))
     assert finding.level is Level.OK
     assert "is served: a gRPC server answers" in finding.found
+
+
+def test_a_port_that_is_served_behind_tls(settings: Settings, tmp_path: Path, other_program: int) -> None:
+    authority = Authority.make("box", datetime.now(UTC))
+    issued = authority.issue_server(["box.office"], datetime.now(UTC))
+    keep_authority(tmp_path, authority)
+    keep(tmp_path / "server.pem", tmp_path / "server.key", issued)
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(issued.key, issued.certificate)]))
+    server.start()
+    try:
+        for number, level in ((port, Level.OK), (other_program, Level.ERROR)):
+            own = ServerSettings(
+                listen=f"127.0.0.1:{number}",
+                certificate_file=tmp_path / "server.pem",
+                key_file=tmp_path / "server.key",
+            )
+            assert doctor_machine.port(settings.model_copy(update={"server": own})).level is level
+        (tmp_path / "ca.pem").unlink()
+        own = own.model_copy(update={"listen": f"127.0.0.1:{port}"})
+        assert doctor_machine.port(settings.model_copy(update={"server": own})).level is Level.ERROR
+    finally:
+        server.stop(None).wait()
 
 
 def test_an_address_that_cannot_be_had(settings: Settings) -> None:

@@ -37,6 +37,10 @@ def test_a_match_without_a_name_has_its_id() -> None:
     assert name_of(face("MATCH", "", "jane")) == "jane"
 
 
+def test_a_match_that_a_camera_is_not_told_more_of() -> None:
+    assert label_of(face("MATCH")).text == "somebody"
+
+
 @pytest.mark.parametrize(
     ("outcome", "text"),
     [("UNKNOWN", "unknown"), ("LOW_QUALITY", "low quality"), ("AMBIGUOUS", "ambiguous"), ("SPOOF", "spoof")],

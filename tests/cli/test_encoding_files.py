@@ -6,6 +6,7 @@ import os
 import pickle
 import stat
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from contextlib import suppress
@@ -18,9 +19,10 @@ import pytest
 from hypothesis import given
 
 from facesvc.cli import encoding_entries, encoding_files, encoding_output, pickles
-from facesvc.cli.encoding_entries import Encoding, Encodings, encodings_in
+from facesvc.cli.encoding_entries import MAX_ENCODINGS, Encoding, Encodings, encodings_in
 from facesvc.cli.encoding_files import decode, read
 from facesvc.cli.encoding_output import DLIB_LENGTH, check_writable, write
+from facesvc.cli.pickled_arrays import Array
 from facesvc.errors import DependencyError, InputError
 
 A, B = [1.0, 0.0, -0.5], [0.25, 2.0, 0.0]
@@ -412,3 +414,15 @@ def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         read(tmp_path)
+
+
+def test_rows_are_counted_before_each_gets_a_place() -> None:
+    many = Array(np.zeros((MAX_ENCODINGS + 1, 1), np.uint8))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="more than 2,000,000 encodings"):
+            encodings_in({"Ana": many})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20

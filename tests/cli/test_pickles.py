@@ -285,6 +285,48 @@ def test_what_it_may_hold_is_bounded(limit: str, data: bytes, monkeypatch: pytes
         load(data)
 
 
+# What follows is read again and again by a few bytes each.
+MUCH = 100_000
+AS_BYTES = b"\x80\x05B" + struct.pack("<I", MUCH) + bytes(MUCH) + b"\x940"
+AS_BYTEARRAY = b"\x80\x05\x96" + struct.pack("<Q", MUCH) + bytes(MUCH) + b"\x940"
+AS_TEXT = b"\x80\x05X" + struct.pack("<I", MUCH) + bytes(MUCH) + b"\x940"
+SHAPE = b"J" + struct.pack("<i", MUCH) + b"\x85\x940"
+U1 = b"cnumpy\ndtype\n\x8c\x02u1\x85R\x940"
+LETTERS = b"cnumpy\ndtype\n\x8c\x03U25\x85R\x940"
+FROM_BUFFER = b"cnumpy._core.numeric\n_frombuffer\n\x940"
+AGAIN = {
+    "arrays of a bytearray": (
+        AS_BYTEARRAY + U1 + FROM_BUFFER + SHAPE + b"\x8c\x01C\x940",
+        b"h\x02(h\x00h\x01h\x03h\x04tR",
+    ),
+    "bytes of a text": (AS_TEXT + b"c_codecs\nencode\n\x940\x8c\x06latin1\x940", b"h\x01h\x00h\x02\x86R"),
+    "an array, filled": (
+        AS_BYTES + U1 + b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x00tR\x940" + SHAPE,
+        b"h\x02(K\x01h\x03h\x01\x89h\x00tb",
+    ),
+    "texts": (
+        b"\x80\x05B" + struct.pack("<I", 100) + b"x\0\0\0" * 25 + b"\x940" + LETTERS
+        + b"cnumpy._core.multiarray\nscalar\n\x940",
+        b"h\x02h\x01h\x00\x86R",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", AGAIN)
+def test_the_same_bytes_do_not_fill_the_memory(kind: str) -> None:
+    much, again = AGAIN[kind]
+    load(hand_written(much, b"](", again, b"e"))
+    with pytest.raises(InputError, match="one value after another"):
+        load(hand_written(much, b"](", again * 100, b"e"))
+
+
+def test_arrays_are_views_of_the_file() -> None:
+    much, again = AGAIN["arrays of a bytearray"]
+    (array,) = load(hand_written(much, b"](", again, b"e"))
+    assert array.values.base is not None
+    assert len(array.values) == MUCH
+
+
 def test_nothing_is_ever_imported_by_name() -> None:
     for module in (pickles, pickled_arrays):
         source = Path(str(module.__file__)).read_text()

@@ -1,42 +1,71 @@
 """The examples of controllers that are clients of the server: run as they are, against a real gRPC server.
 
-The server is made up, its messages are real: it streams what each test says.
+The server is made up, its messages are real: it streams what each test says, and keeps what doors say.
 """
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from facesvc.security.authority import Authority
 from facesvc.v1 import common_pb2, presence_pb2, presence_pb2_grpc
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
+LOST = "4"
+"""Of this event the server does not know the nonce."""
+
+
 class Events(presence_pb2_grpc.PresenceServiceServicer):
-    """Each watch gets what ``said`` gives it next, and ends at a None."""
+    """Each watch gets what ``said`` gives it next, and ends at a None. ``shown``: how callers said who they are."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[presence_pb2.Event | None] = asyncio.Queue()
         self.tokens: list[str] = []
+        self.shown: set[str] = set()
+        self.done: list[tuple[str, str, str]] = []
+        self.all_done = asyncio.Event()
 
     async def WatchEvents(  # noqa: N802 - gRPC's name
         self, request: presence_pb2.WatchEventsRequest, context: Any
     ) -> AsyncIterator[presence_pb2.WatchEventsResponse]:
+        self._look(context)
         self.tokens.append(request.resume_token)
         yield presence_pb2.WatchEventsResponse(resume_token="0")
         while (event := await self.said.get()) is not None:
-            yield presence_pb2.WatchEventsResponse(event=event, resume_token="1")
+            holds = event.seen.decision.valid_for.ToTimedelta().total_seconds() > 0
+            nonce = f"nonce-{event.event_id}" if holds else ""
+            yield presence_pb2.WatchEventsResponse(event=event, resume_token="1", nonce=nonce)
+
+    async def AcknowledgeDecision(  # noqa: N802 - gRPC's name
+        self, request: presence_pb2.AcknowledgeDecisionRequest, context: Any
+    ) -> presence_pb2.AcknowledgeDecisionResponse:
+        self._look(context)
+        assert (request.nonce, request.door) == (f"nonce-{request.event_id}", "front")
+        if request.event_id == LOST:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this nonce is not known")
+        action = presence_pb2.DoorAction.Name(request.action).removeprefix("DOOR_ACTION_")
+        self.done.append((request.event_id, action, request.reason))
+        if len(self.done) == len(DONE):
+            self.all_done.set()
+        return presence_pb2.AcknowledgeDecisionResponse()
+
+    def _look(self, context: Any) -> None:
+        self.shown |= {value for key, value in context.invocation_metadata() if key == "authorization"}
 
 
 @pytest.fixture
@@ -47,6 +76,23 @@ async def server() -> AsyncIterator[tuple[Events, str]]:
     port = one.add_insecure_port("127.0.0.1:0")
     await one.start()
     yield events, f"127.0.0.1:{port}"
+    await one.stop(None)
+
+
+@pytest.fixture
+async def secured(tmp_path: Path) -> AsyncIterator[tuple[Events, list[str]]]:
+    """A server behind TLS, and the options of whoever knows it."""
+    events: Any = Events()  # type: ignore[abstract]  # as above
+    authority = Authority.make("a test", datetime.now(UTC))
+    issued = authority.issue_server(("127.0.0.1",), datetime.now(UTC))
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    (tmp_path / "door.token").write_text("fsv_secret\n")
+    one = grpc.aio.server()
+    presence_pb2_grpc.add_PresenceServiceServicer_to_server(events, one)
+    port = one.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(issued.key, issued.certificate)]))
+    await one.start()
+    known = ["--ca-file", str(tmp_path / "ca.pem"), "--token-file", str(tmp_path / "door.token")]
+    yield events, [*options(f"127.0.0.1:{port}"), *known]
     await one.stop(None)
 
 
@@ -90,6 +136,20 @@ FIRST = [
     (seen("4"), "closed 4 REPLAYED"),
 ]
 AFTER_A_BREAK = [(seen("11"), "closed 11 REPLAYED"), (seen("13", "ben"), "open 13")]
+# Not of those that have expired, which have no nonce, nor of another camera's.
+DONE = [
+    ("1", "REFUSED", "NOT_A_MATCH"),
+    ("2", "REFUSED", "NOT_A_MATCH"),
+    ("3", "REFUSED", "WRONG_POLICY"),
+    ("5", "REFUSED", "NOT_LIVE"),
+    ("6", "REFUSED", "NOT_LIVE"),
+    ("9", "REFUSED", "NO_PERMISSION"),
+    ("11", "OPENED", ""),
+    ("11", "REFUSED", "REPLAYED"),
+    ("12", "REFUSED", "REPLAYED"),
+    ("11", "REFUSED", "REPLAYED"),
+    ("13", "OPENED", ""),
+]
 
 
 @asynccontextmanager
@@ -112,8 +172,8 @@ async def line(one: asyncio.subprocess.Process) -> str:
 
 
 async def judged(one: asyncio.subprocess.Process, relay: list[str]) -> str:
-    """The next line that is about an event; what the relay does goes to ``relay``."""
-    while (said := await line(one)).startswith("relay"):
+    """The next line that is about an event; what the relay does goes to ``relay``, and what could not be reported."""
+    while (said := await line(one)).startswith(("relay", "not reported")):
         relay.append(said)
     return said
 
@@ -133,8 +193,15 @@ async def tell(one: asyncio.subprocess.Process, events: Events) -> None:
             events.said.put_nowait(None)
             assert await judged(one, relay) == "watching"
     assert events.tokens == ["", ""], "a door does not ask for what it missed"
-    while relay.count("relay on") < 2 or relay[-1] != "relay off":
-        relay.append(await line(one))
+    unreported = [said for said in relay if said.startswith("not")]
+    relay = [said for said in relay if said.startswith("relay")]
+    while relay.count("relay on") < 2 or relay[-1] != "relay off" or len(unreported) < 2:
+        said = await line(one)
+        (relay if said.startswith("relay") else unreported).append(said)
+    assert [said.rpartition(" ")[0] for said in unreported] == [f"not reported {LOST}"] * 2, "it came twice"
+    async with asyncio.timeout(30):
+        await events.all_done.wait()
+    assert sorted(events.done) == sorted(DONE)
     one.send_signal(signal.SIGTERM)
     while said := await line(one):
         relay.append(said)
@@ -146,7 +213,8 @@ async def tell(one: asyncio.subprocess.Process, events: Events) -> None:
 
 def options(address: str, pulse: str = "0.05") -> list[str]:
     people = ["--subject", "ana", "--subject", "ben"]
-    return ["--address", address, "--camera", "door-1", *people, "--pulse", pulse, "--retry", "0.01"]
+    door = ["--camera", "door-1", "--door", "front"]
+    return ["--address", address, *door, *people, "--pulse", pulse, "--retry", "0.01"]
 
 
 async def test_the_controller_in_python(server: tuple[Events, str]) -> None:
@@ -156,16 +224,56 @@ async def test_the_controller_in_python(server: tuple[Events, str]) -> None:
         await tell(one, events)
 
 
+async def test_the_controller_in_python_says_who_it_is(secured: tuple[Events, list[str]]) -> None:
+    events, known = secured
+    async with running(sys.executable, str(EXAMPLES / "python" / "doorkeeper.py"), *known) as one:
+        await tell(one, events)
+    assert events.shown == {"Bearer fsv_secret"}
+
+
+async def test_the_controller_in_javascript_says_who_it_is(secured: tuple[Events, list[str]]) -> None:
+    events, known = secured
+    program = str(EXAMPLES / "js" / "doorkeeper.js")
+    async with running("node", program, *known, NODE_PATH=str(modules())) as one:
+        await tell(one, events)
+    assert events.shown == {"Bearer fsv_secret"}
+
+
+async def test_a_relay_that_fails_is_reported_and_off() -> None:
+    spec = importlib.util.spec_from_file_location("doorkeeper", EXAMPLES / "python" / "doorkeeper.py")
+    assert spec is not None
+    assert spec.loader is not None
+    program: Any = importlib.util.module_from_spec(spec)
+    sys.modules["doorkeeper"] = program
+    try:
+        spec.loader.exec_module(program)
+    finally:
+        del sys.modules["doorkeeper"]
+    switched = []
+
+    class Stuck:
+        def on(self) -> NoReturn:
+            raise OSError("no relay answers")
+
+        def off(self) -> None:
+            switched.append("off")
+
+    keeper = program.Doorkeeper("door-1", "access", frozenset({"ana"}))
+    action, reason = program.act(keeper, program.Door(Stuck(), 600.0), seen("1"))
+    assert (action, reason) == (presence_pb2.DOOR_ACTION_FAILED, "RELAY_FAILED")
+    assert switched == ["off"]
+
+
 async def test_the_controller_in_python_ends_a_pulse_that_is_interrupted(server: tuple[Events, str]) -> None:
     events, address = server
     program = str(EXAMPLES / "python" / "doorkeeper.py")
     async with running(sys.executable, program, *options(address, "600")) as one:
         events.said.put_nowait(seen("1"))
-        while await line(one) != "relay on":
+        while await line(one) != "open 1":
             pass
         events.said.put_nowait(seen("2", "ben"))
-        assert await line(one) == "open 2", "nobody waits for the end of a pulse, growing old"
-        assert await line(one) == "relay on"
+        assert await line(one) == "relay on", "nobody waits for the end of a pulse, growing old"
+        assert await line(one) == "open 2"
         one.send_signal(signal.SIGTERM)
         assert await line(one) == "relay off"
         async with asyncio.timeout(30):
@@ -197,11 +305,11 @@ async def test_the_controller_in_javascript_ends_a_pulse_that_is_interrupted(ser
     program = str(EXAMPLES / "js" / "doorkeeper.js")
     async with running("node", program, *options(address, "600"), NODE_PATH=str(modules())) as one:
         events.said.put_nowait(seen("1"))
-        while await line(one) != "relay on":
+        while await line(one) != "open 1":
             pass
         events.said.put_nowait(seen("2", "ben"))
-        assert await line(one) == "open 2", "nobody waits for the end of a pulse, growing old"
-        assert await line(one) == "relay on"
+        assert await line(one) == "relay on", "nobody waits for the end of a pulse, growing old"
+        assert await line(one) == "open 2"
         one.send_signal(signal.SIGTERM)
         assert await line(one) == "relay off"
         async with asyncio.timeout(30):

@@ -1,12 +1,15 @@
 // A door controller of its own, for Node: watches the events of one camera and pulses a relay.
 //
-//     node doorkeeper.js --address 127.0.0.1:50051 --camera door-1 --subject ana --subject ben
+//     facesvc token create front --role door --camera door-1 > door.token
+//     node doorkeeper.js --address box:50051 --ca-file ca.pem --token-file door.token --camera door-1 --subject ana
 //
 // It acts on a decision that names somebody (MATCH), of its policy, of a living face, that still holds, that it has not
 // seen before, about somebody on its list. Everything else leaves the door closed, and so does every error. The watch
-// begins anew after a break and never goes back: what happened meanwhile has expired.
+// begins anew after a break and never goes back: what happened meanwhile has expired. What it did upon a decision it
+// says to the server, once, with the nonce that came with it: that is in the audit log.
 "use strict";
 
+const fs = require("node:fs");
 const path = require("node:path");
 const { parseArgs } = require("node:util");
 const grpc = require("@grpc/grpc-js");
@@ -18,7 +21,10 @@ const REMEMBERED = 10000;
 const { values: chosen } = parseArgs({
   options: {
     address: { type: "string", default: "127.0.0.1:50051" },
+    "token-file": { type: "string" }, // with a token of the role door
+    "ca-file": { type: "string" }, // the authority of the server's certificate: its ca.pem
     camera: { type: "string" },
+    door: { type: "string" }, // its name in the audit log; otherwise the camera's id
     policy: { type: "string", default: "access" },
     subject: { type: "string", multiple: true, default: [] },
     pulse: { type: "string", default: "3" }, // seconds
@@ -77,13 +83,24 @@ function closeDoor() {
 function openDoor() {
   clearTimeout(ending);
   ending = setTimeout(closeDoor, Number(chosen.pulse) * 1000);
+  relay.on();
+}
+
+// Open the door or do not; what was done, and why.
+function act(event) {
+  const reason = reasonToStayClosed(event);
+  if (reason) return { action: "DOOR_ACTION_REFUSED", reason };
   try {
-    relay.on();
+    openDoor();
   } catch (error) {
     closeDoor();
-    console.error(error.message);
+    console.log(`the relay failed: ${error.message}`);
+    return { action: "DOOR_ACTION_FAILED", reason: "RELAY_FAILED" };
   }
+  return { action: "DOOR_ACTION_OPENED", reason: "" };
 }
+
+const WORDS = { DOOR_ACTION_OPENED: "open", DOOR_ACTION_REFUSED: "closed", DOOR_ACTION_FAILED: "failed" };
 
 const definition = protoLoader.loadSync("facesvc/v1/presence.proto", {
   includeDirs: [chosen.proto],
@@ -93,9 +110,37 @@ const definition = protoLoader.loadSync("facesvc/v1/presence.proto", {
   oneofs: true,
 });
 const { PresenceService } = grpc.loadPackageDefinition(definition).facesvc.v1;
-const client = new PresenceService(chosen.address, grpc.credentials.createInsecure());
+
+// TLS where there is a token or an authority; without either the server has to be on this machine.
+function credentials() {
+  const tokenFile = chosen["token-file"];
+  const caFile = chosen["ca-file"];
+  if (!tokenFile && !caFile) return grpc.credentials.createInsecure();
+  const tls = grpc.credentials.createSsl(caFile ? fs.readFileSync(caFile) : null);
+  if (!tokenFile) return tls;
+  const token = fs.readFileSync(tokenFile, "utf8").trim();
+  const bearer = grpc.credentials.createFromMetadataGenerator((_, done) => {
+    const metadata = new grpc.Metadata();
+    metadata.set("authorization", `Bearer ${token}`);
+    done(null, metadata);
+  });
+  return grpc.credentials.combineChannelCredentials(tls, bearer);
+}
+
+const client = new PresenceService(chosen.address, credentials());
 let call = null;
 let retry = null;
+
+// Says to the server what was done. Where there is no nonce, such as with a decision that has expired, nobody wants to
+// know. The door has done what it had to: that nobody knows of it is no reason to do anything else.
+function report(answer, { action, reason }) {
+  if (!answer.nonce) return;
+  const event_id = answer.event.event_id;
+  const said = { event_id, nonce: answer.nonce, door: chosen.door || chosen.camera, action, reason };
+  client.AcknowledgeDecision(said, { deadline: Date.now() + 30000 }, (error) => {
+    if (error) console.log(`not reported ${event_id} ${error.code}`);
+  });
+}
 
 function watch() {
   let ended = false;
@@ -107,9 +152,9 @@ function watch() {
       return;
     }
     if (event.payload !== "seen" || event.seen.camera_id !== chosen.camera) return;
-    const reason = reasonToStayClosed(event);
-    console.log(reason ? `closed ${event.event_id} ${reason}` : `open ${event.event_id}`);
-    if (!reason) openDoor();
+    const done = act(event);
+    console.log(`${WORDS[done.action]} ${event.event_id} ${done.reason}`.trimEnd());
+    report(answer, done);
   });
   const again = () => {
     if (!ended) retry = setTimeout(watch, Number(chosen.retry) * 1000);

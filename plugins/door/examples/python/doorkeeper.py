@@ -1,10 +1,12 @@
 """A door controller of its own, in Python: watches the events of one camera and pulses a relay.
 
-    python doorkeeper.py --address 127.0.0.1:50051 --camera door-1 --subject ana --subject ben
+    facesvc token create front --role door --camera door-1 > door.token
+    python doorkeeper.py --address box:50051 --ca-file ca.pem --token-file door.token --camera door-1 --subject ana
 
 It acts on a decision that names somebody (MATCH), of its policy, of a living face, that still holds, that it has not
 seen before, about somebody on its list. Everything else leaves the door closed, and so does every error. The watch
-begins anew after a break and never goes back: what happened meanwhile has expired.
+begins anew after a break and never goes back: what happened meanwhile has expired. What it did upon a decision it says
+to the server, once, with the nonce that came with it: that is in the audit log.
 """
 
 # ruff: noqa: INP001, T201 - a program to be copied, and what it prints is what it does
@@ -16,12 +18,18 @@ import signal
 from collections import OrderedDict
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from facesvc.client import AsyncClient, CallError
+from facesvc.client import AsyncClient, CallError, Credentials
 from facesvc.v1 import common_pb2, presence_pb2
 
 MAX_FALSE_MATCH_RATE = 1.000001e-5  # 1e-5, with room for how floats are written
 REMEMBERED = 10_000
+WORDS = {
+    presence_pb2.DOOR_ACTION_OPENED: "open",
+    presence_pb2.DOOR_ACTION_REFUSED: "closed",
+    presence_pb2.DOOR_ACTION_FAILED: "failed",
+}
 
 
 class Relay:
@@ -98,7 +106,48 @@ class Doorkeeper:
         return True
 
 
-async def watch(client: AsyncClient, keeper: Doorkeeper, door: Door) -> None:
+@dataclass
+class Reporter:
+    """Says to the server what was done, in tasks of its own: the next person does not wait for it."""
+
+    client: AsyncClient
+    door: str
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def report(
+        self, answer: presence_pb2.WatchEventsResponse, action: presence_pb2.DoorAction.ValueType, reason: str
+    ) -> None:
+        """Where there is no nonce, such as with a decision that has expired, nobody wants to know."""
+        if answer.nonce:
+            task = asyncio.create_task(self._report(answer, action, reason))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _report(
+        self, answer: presence_pb2.WatchEventsResponse, action: presence_pb2.DoorAction.ValueType, reason: str
+    ) -> None:
+        event_id = answer.event.event_id
+        try:
+            await self.client.acknowledge_decision(event_id, answer.nonce, self.door, action, reason=reason)
+        except CallError as error:
+            # The door has done what it had to; that nobody knows of it is no reason to do anything else.
+            print(f"not reported {event_id} {error.reason or error.code.name}", flush=True)
+
+
+def act(keeper: Doorkeeper, door: Door, event: presence_pb2.Event) -> tuple[presence_pb2.DoorAction.ValueType, str]:
+    """Open the door or do not; what was done, and why."""
+    if reason := keeper.reason_to_stay_closed(event):
+        return presence_pb2.DOOR_ACTION_REFUSED, reason
+    try:
+        door.open()
+    except Exception as error:  # noqa: BLE001 - whatever a relay raises, the door is closed
+        door.close()
+        print(f"the relay failed: {error}", flush=True)
+        return presence_pb2.DOOR_ACTION_FAILED, "RELAY_FAILED"
+    return presence_pb2.DOOR_ACTION_OPENED, ""
+
+
+async def watch(client: AsyncClient, keeper: Doorkeeper, door: Door, reporter: Reporter) -> None:
     """Until the stream ends. Nothing here may wait: an event that waits grows old unnoticed."""
     async with aclosing(client.watch_events()) as answers:
         async for answer in answers:
@@ -108,17 +157,27 @@ async def watch(client: AsyncClient, keeper: Doorkeeper, door: Door) -> None:
             event = answer.event
             if event.WhichOneof("payload") != "seen" or event.seen.camera_id != keeper.camera:
                 continue
-            reason = keeper.reason_to_stay_closed(event)
-            print(f"closed {event.event_id} {reason}" if reason else f"open {event.event_id}", flush=True)
-            if not reason:
-                door.open()
+            action, reason = act(keeper, door, event)
+            print(f"{WORDS[action]} {event.event_id} {reason}".rstrip(), flush=True)
+            reporter.report(answer, action, reason)
+
+
+def credentials(token_file: Path | None, ca_file: Path | None) -> Credentials | None:
+    """TLS where there is a token or an authority; without either the server has to be on this machine."""
+    if token_file is None and ca_file is None:
+        return None
+    token = token_file.read_text().strip() if token_file else ""
+    return Credentials(ca=ca_file.read_bytes() if ca_file else b"", token=token)
 
 
 async def main() -> None:
     """Watch for ever."""
     parser = argparse.ArgumentParser(description="a door controller")
     parser.add_argument("--address", default="127.0.0.1:50051")
+    parser.add_argument("--token-file", type=Path, help="with a token of the role door")
+    parser.add_argument("--ca-file", type=Path, help="the authority of the server's certificate: its ca.pem")
     parser.add_argument("--camera", required=True)
+    parser.add_argument("--door", default="", help="its name in the audit log; otherwise the camera's id")
     parser.add_argument("--policy", default="access")
     parser.add_argument("--subject", action="append", default=[], help="who may pass; again for more")
     parser.add_argument("--pulse", type=float, default=3.0, help="seconds")
@@ -131,10 +190,12 @@ async def main() -> None:
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
-        async with AsyncClient(chosen.address) as client:
+        known = credentials(chosen.token_file, chosen.ca_file)
+        async with AsyncClient(chosen.address, credentials=known) as client:
+            reporter = Reporter(client, chosen.door or chosen.camera)
             while True:
                 with contextlib.suppress(CallError):
-                    await watch(client, keeper, door)
+                    await watch(client, keeper, door, reporter)
                 await asyncio.sleep(chosen.retry)
     finally:
         door.close()
