@@ -12,6 +12,8 @@ from facesvc.client import CallError
 from facesvc.errors import ImageError
 from facesvc.v1 import recognition_pb2
 
+_WITHHELD = -1.0
+
 
 def compare(
     context: typer.Context,
@@ -51,8 +53,7 @@ def _print(answer: recognition_pb2.CompareResponse, reference: Path, picture: Pa
         box = face.face.box
         table.add_row(
             f"{box.width:.0f} x {box.height:.0f} at {box.left:.0f}, {box.top:.0f}",
-            f"{face.similarity:.3f}",
-            f"{face.distance:.3f}",
+            *_numbers(face),
             "yes" if face.same_person else "no",
             style="green" if face.same_person else "",
         )
@@ -61,6 +62,13 @@ def _print(answer: recognition_pb2.CompareResponse, reference: Path, picture: Pa
         f"the same person from a similarity of {answer.threshold:.3f} on: a false-match rate (FMR) of"
         f" {answer.false_match_rate:g}"
     )
+
+
+def _numbers(face: recognition_pb2.ComparedFace) -> tuple[str, str]:
+    """Similarity and distance; who is no administrator is told of strangers that they are below the threshold."""
+    if face.similarity <= _WITHHELD:
+        return "below", ""
+    return f"{face.similarity:.3f}", f"{face.distance:.3f}"
 
 
 def _as_json(answer: recognition_pb2.CompareResponse) -> dict[str, Any]:

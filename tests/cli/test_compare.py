@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from cli.running import Facesvc
 
+from facesvc.cli.compare import _numbers
 from facesvc.cli.pictures import write
+from facesvc.v1 import recognition_pb2
 
 
 def test_the_same_person_is_found_among_others(facesvc: Facesvc, faces: dict[str, Path], pictures: Path) -> None:
@@ -16,6 +18,12 @@ def test_the_same_person_is_found_among_others(facesvc: Facesvc, faces: dict[str
     assert result.out.count(" yes ") == 1
     assert result.out.count(" no ") == 5
     assert "a false-match rate (FMR) of 0.001" in result.out
+
+
+def test_what_is_withheld_is_no_number() -> None:
+    stranger = recognition_pb2.ComparedFace(similarity=-1, distance=2)
+    known = recognition_pb2.ComparedFace(similarity=0.273, distance=1.2058)
+    assert (_numbers(stranger), _numbers(known)) == (("below", ""), ("0.273", "1.206"))
 
 
 def test_nobody_alike_is_exit_1(facesvc: Facesvc, faces: dict[str, Path], pictures: Path) -> None:
