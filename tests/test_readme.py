@@ -128,7 +128,7 @@ def test_python(desk: Path, environment: dict[str, str], address: str) -> None:
     shutil.which("buf", path=BUF) is None, reason="buf is not installed: `make check` does where npm is"
 )
 def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None:
-    listed = run(blocks("sh")[6], desk, environment, address)
+    listed = run(blocks("sh")[7], desk, environment, address)
     assert "facesvc.v1.RecognitionService/Recognize" in listed
     assert '"name": "presence"' in listed
 
@@ -141,8 +141,15 @@ def test_what_is_kept_of_people(desk: Path, environment: dict[str, str], address
     assert (desk / "jane.zip").stat().st_size > 0
 
 
+@pytest.mark.usefixtures("server")
+def test_who_gets_in(desk: Path, environment: dict[str, str], address: str) -> None:
+    said = run(blocks("sh")[5], desk, environment, address)
+    assert "fsv_" in said
+    assert said.count("door-1") >= 1
+
+
 def test_what_a_match_sets_off(desk: Path, environment: dict[str, str], address: str) -> None:
-    assert "webhook" in run(blocks("sh")[5], desk, environment, address)
+    assert "webhook" in run(blocks("sh")[6], desk, environment, address)
 
 
 def test_the_pack_toml(tmp_path: Path) -> None:
