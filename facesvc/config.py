@@ -19,6 +19,8 @@ from facesvc.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+DEFAULT_CONFIG = Path(platformdirs.user_config_dir("facesvc")) / "facesvc.toml"
+"""What the commands read where nothing else is named; ``facesvc init`` writes it."""
 _MAX_PORT = 65535
 Seconds = Annotated[float, Field(gt=0)]
 

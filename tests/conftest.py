@@ -30,7 +30,10 @@ os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 os.environ["COLUMNS"] = "200"
 # The usual one paints a traceback with the values of all variables, which holds up a server for up to a second.
 _renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-structlog.configure(processors=[structlog.processors.add_log_level, _renderer])
+# What a server in this process logs is shown where a test fails, and is no output of the command that talks to it.
+structlog.configure(
+    processors=[structlog.processors.add_log_level, _renderer], logger_factory=structlog.stdlib.LoggerFactory()
+)
 
 
 @pytest.fixture(autouse=True)

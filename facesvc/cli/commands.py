@@ -11,84 +11,48 @@ import typer
 from structlog.typing import EventDict, Processor
 
 from facesvc import __version__, config
-from facesvc.cli import (
-    attendance,
-    audit,
-    backup,
-    bench,
-    camera,
-    certs,
-    compare,
-    console,
-    demo,
-    doctor,
-    encodings,
-    enroll,
-    evaluate,
-    events,
-    gallery,
-    init,
-    keys,
-    models,
-    models_calibrate,
-    models_migrate,
-    models_quantize,
-    plugins,
-    presence,
-    receipts,
-    recognize,
-    serve,
-    statistics,
-    subjects,
-    subjects_data,
-    subjects_repair,
-    tokens,
-    watch,
-)
+from facesvc.cli import console, lazy
+from facesvc.config import DEFAULT_CONFIG
 
 _COMMANDS = "facesvc.commands"
 """The entry-point group of what plugins add: typer apps, which are given the settings as the context's object."""
 
+_PLACES = {
+    "init": "init:init",
+    "serve": "serve:serve",
+    "demo": "demo:demo",
+    "enroll": "enroll:enroll",
+    "subjects": "subjects:app",
+    "encodings": "encodings:app",
+    "gallery": "gallery:app",
+    "receipts": "receipts:app",
+    "audit": "audit:app",
+    "backup": "backup:app",
+    "keys": "keys:app",
+    "token": "tokens:app",
+    "certs": "certs:app",
+    "plugins": "plugins:app",
+    "recognize": "recognize:recognize",
+    "camera": "camera:camera",
+    "watch": "watch:watch",
+    "presence": "presence:presence",
+    "events": "events:events",
+    "attendance": "attendance:attendance",
+    "statistics": "statistics:statistics",
+    "compare": "compare:compare",
+    "evaluate": "evaluate:evaluate",
+    "models": "models:app",
+    "bench": "bench:app",
+    "doctor": "doctor:doctor",
+}
+
 app = typer.Typer(
+    cls=lazy.group(_PLACES, lambda: entry_points(group=_COMMANDS)),
     help="On-premise face recognition: frames in over gRPC, names out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(init.init)
-app.command()(serve.serve)
-app.command()(demo.demo)
-app.command()(enroll.enroll)
-subjects.app.command()(subjects_data.erase)
-subjects.app.command()(subjects_data.export)
-subjects.app.command()(subjects_repair.merge)
-subjects.app.command()(subjects_repair.split)
-subjects.app.command()(subjects_repair.correct)
-app.add_typer(subjects.app, name="subjects")
-app.add_typer(encodings.app, name="encodings")
-app.add_typer(gallery.app, name="gallery")
-app.add_typer(receipts.app, name="receipts")
-app.add_typer(audit.app, name="audit")
-app.add_typer(backup.app, name="backup")
-app.add_typer(keys.app, name="keys")
-app.add_typer(tokens.app, name="token")
-app.add_typer(certs.app, name="certs")
-app.add_typer(plugins.app, name="plugins")
-app.command()(recognize.recognize)
-app.command()(camera.camera)
-app.command()(watch.watch)
-app.command()(presence.presence)
-app.command()(events.events)
-app.command()(attendance.attendance)
-app.command()(statistics.statistics)
-app.command()(compare.compare)
-app.command()(evaluate.evaluate)
-models.app.command()(models_calibrate.calibrate)
-models.app.command()(models_migrate.migrate)
-models.app.command("quantize")(models_quantize.quantize)
-app.add_typer(models.app, name="models")
-app.add_typer(bench.app, name="bench")
-app.command()(doctor.doctor)
 
 
 def _version(show: bool) -> None:  # noqa: FBT001 - typer's form of a callback
@@ -106,7 +70,7 @@ def root(
             "--config",
             help="Settings as TOML.",
             envvar="FACESVC_CONFIG",
-            show_default=f"{init.DEFAULT_CONFIG}, where it is there",
+            show_default=f"{DEFAULT_CONFIG}, where it is there",
         ),
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
@@ -116,8 +80,8 @@ def root(
 ) -> None:
     """Settings and logs, before any command."""
     _set_up_logs(log_level)
-    if config_file is None and init.DEFAULT_CONFIG.exists():
-        config_file = init.DEFAULT_CONFIG
+    if config_file is None and DEFAULT_CONFIG.exists():
+        config_file = DEFAULT_CONFIG
     context.obj = config.load(config_file)
 
 
@@ -153,22 +117,4 @@ def _harmless(_: object, __: str, entry: EventDict) -> EventDict:
 
 def run() -> None:
     """Run the command that was asked for; what went wrong is one line on standard error."""
-    add_commands_of_plugins(app)
     console.run(app)
-
-
-def add_commands_of_plugins(to: typer.Typer) -> None:
-    """Mount what installed plugins bring; one that cannot be loaded is told of, and the rest goes on."""
-    taken = set(typer.main.get_group(to).commands)
-    for entry in entry_points(group=_COMMANDS):
-        if entry.name in taken:
-            continue
-        try:
-            own, problem = entry.load(), ""
-        except Exception as error:  # noqa: BLE001 - whatever importing somebody's package raises
-            own, problem = None, str(error)
-        if isinstance(own, typer.Typer):
-            to.add_typer(own, name=entry.name)
-        else:
-            words = f"the commands of plugin {entry.name} cannot be loaded: {problem or 'they are no typer app'}"
-            console.complain(f"facesvc: {words}", style="yellow")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -26,12 +27,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs inst
 Server = Annotated[
     str, typer.Option("--server", metavar="HOST:PORT", help="Where the server listens; empty: as configured.")
 ]
+SubjectId = Annotated[str, typer.Argument(metavar="ID", help="The person's subject_id.")]
 Collection = Annotated[str, typer.Option("--collection", help="The gallery of people to use.")]
 
-# Control characters, halves of a surrogate pair, line and paragraph breaks. And what turns the direction of the text
-# around, by which one name can be made to look like another (https://www.unicode.org/reports/tr36/).
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control characters, halves of a surrogate pair, line and paragraph breaks. And what has no width or turns the
+# direction of the text around, by which one name can be made to look like another (https://www.unicode.org/reports/tr36/),
+# but for the joiners that some scripts are written with, and that hold emoji together.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")
+# The same of what JSON leaves as it is.
+_STEERING = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +82,7 @@ def credentials_of(settings: ClientSettings) -> Credentials | None:
 def printable(text: str) -> str:
     """Text of somebody else's (a name, a file's name) in one line, without what could steer the terminal."""
     line = " ".join(text.splitlines())
-    return "".join(one for one in line if one not in _TURNS and unicodedata.category(one) not in _UNPRINTABLE)
+    return "".join(one for one in line if one in _JOINERS or unicodedata.category(one) not in _UNPRINTABLE)
 
 
 def cell(text: str, style: str = "") -> Text:
@@ -99,8 +106,12 @@ def complain(text: str, *, style: str = "yellow") -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line of standard output, for programs; what UTF-8 cannot hold is escaped."""
-    line = json.dumps(value, ensure_ascii=False, default=_plain) + "\n"
+    """One JSON value on one line of standard output, for programs.
+
+    What UTF-8 cannot hold is escaped, and what could steer a terminal, or that some take for the end of a line.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    line = _STEERING.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"
     sys.stdout.write(line.encode("utf-8", "backslashreplace").decode("utf-8"))
     sys.stdout.flush()
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from string import Template
 from typing import Annotated
 
-import platformdirs
 import typer
 
 from facesvc.cli.console import say, settings_of
-from facesvc.config import ServerSettings, Settings
+from facesvc.config import DEFAULT_CONFIG, ServerSettings, Settings
 from facesvc.database.opening import open_database
 from facesvc.errors import AlreadyExistsError, DependencyError, InputError
 from facesvc.gallery.keyfile import KeyFile
@@ -18,9 +17,7 @@ from facesvc.security.authority import Authority, Issued, write
 from facesvc.security.roles import Role
 from facesvc.security.tokens import Tokens
 
-CONFIG_NAME = "facesvc.toml"
-DEFAULT_FOLDER = Path(platformdirs.user_config_dir("facesvc"))
-DEFAULT_CONFIG = DEFAULT_FOLDER / CONFIG_NAME
+DEFAULT_FOLDER, CONFIG_NAME = DEFAULT_CONFIG.parent, DEFAULT_CONFIG.name
 """Read where no other file is named."""
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from facesvc import engine
-from facesvc.cli import models_get
+from facesvc.cli import models_calibrate, models_get, models_migrate, models_quantize
 from facesvc.cli.console import Json, cell, complain, out, print_json, say, settings_of, table_of
 from facesvc.cli.models_get import megabytes, size_bytes
 from facesvc.errors import NotFoundError, WeightsError
@@ -65,7 +65,7 @@ def list_packs(context: typer.Context, as_json: Json = False) -> None:
     for pack in found:
         table.add_row(
             cell(pack.name),
-            pack.kind or "",
+            cell(pack.kind or ""),
             "yes" if pack.active else "",
             cell(pack.state, _STYLES[pack.state]),
             "" if pack.size_bytes is None else megabytes(pack.size_bytes),
@@ -127,6 +127,9 @@ app.command()(models_get.use)
 app.command()(models_get.update)
 app.command()(models_get.rollback)
 app.command()(models_get.remove)
+app.command()(models_calibrate.calibrate)
+app.command()(models_migrate.migrate)
+app.command()(models_quantize.quantize)
 
 
 def _found(library: Library, active: str, liveness: str) -> list[Listed]:

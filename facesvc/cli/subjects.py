@@ -10,13 +10,13 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from facesvc.cli.console import Collection, Json, Server, cell, client_of, out, print_json, table_of
+from facesvc.cli import subjects_data, subjects_repair
+from facesvc.cli.console import Collection, Json, Server, SubjectId, cell, client_of, out, print_json, table_of
 from facesvc.errors import InputError
 from facesvc.v1 import enrollment_pb2
 
 app = typer.Typer(help="The people that the server knows.", no_args_is_help=True)
 
-SubjectId = Annotated[str, typer.Argument(metavar="ID", help="The person's subject_id.")]
 Purpose = Annotated[str | None, typer.Option(help="What the person agrees to; consent is given now.")]
 Pairs = list[str]
 
@@ -118,6 +118,13 @@ def update(
         print_json(_plain(subject))
     else:
         _print(subject)
+
+
+app.command()(subjects_data.erase)
+app.command()(subjects_data.export)
+app.command()(subjects_repair.merge)
+app.command()(subjects_repair.split)
+app.command()(subjects_repair.correct)
 
 
 def _filters(pairs: Sequence[str]) -> dict[str, list[str]]:

@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from facesvc.cli import receipts
-from facesvc.cli.console import Collection, Json, Server, client_of, complain, say
+from facesvc.cli.console import Collection, Json, Server, SubjectId, client_of, complain, say
 from facesvc.cli.private_files import check_new, new_file
-from facesvc.cli.subjects import SubjectId
 from facesvc.errors import InputError
 from facesvc.v1 import enrollment_pb2
 

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import MessageToDict
 
-from facesvc.cli.console import Collection, Json, Server, client_of, complain, print_json, say
-from facesvc.cli.subjects import SubjectId
+from facesvc.cli.console import Collection, Json, Server, SubjectId, client_of, complain, print_json, say
 from facesvc.errors import InputError
 from facesvc.v1 import enrollment_pb2
 

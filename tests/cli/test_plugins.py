@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cli.running import Facesvc, serving, settings_for
 from rich.console import Console
 
 from facesvc import app
-from facesvc.cli import commands, console, plugins_table
+from facesvc.cli import console, lazy, plugins_table
 from facesvc.client import Client
 from facesvc.delivery.kit import person, seen
 from facesvc.delivery.roll import Installed
@@ -295,14 +296,8 @@ class TestCommandsOfPlugins:
         (info / "entry_points.txt").write_text(f"[facesvc.commands]\n{lines}")
 
     def run(self, *arguments: str) -> int:
-        app = typer.Typer()
-
-        @app.command()
-        def own() -> None:
-            console.say("ours")
-
-        app.add_typer(typer.Typer(), name="group")
-        commands.add_commands_of_plugins(app)
+        entries = entry_points(group="facesvc.commands")
+        app = typer.Typer(cls=lazy.group({"keys": "keys:app"}, lambda: entries), callback=lambda: None)
         with pytest.raises(SystemExit) as left:
             console.run(app, list(arguments))
         return left.value.code if isinstance(left.value.code, int) else 0
@@ -320,7 +315,10 @@ class TestCommandsOfPlugins:
         self, site: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.install(site, spare="spare_plugin_that_is_not_there:app")
-        assert self.run("own") == 0
+        assert self.run("keys", "--help") == 0
+        assert capsys.readouterr().err == ""  # nobody has asked for it
+        assert self.run("--help") == 0
         captured = capsys.readouterr()
-        assert captured.out == "ours\n"
+        assert "The master key of the gallery" in captured.out
         assert "the commands of plugin spare cannot be loaded" in captured.err
+        assert self.run("spare") == 2
