@@ -74,7 +74,7 @@ def unseal(content: bytes, name: str, masters: Sequence[Cipher]) -> Opened:
     try:
         found = json.loads(Cipher(key).unseal(rest, associated("backup manifest", name)))
         return Opened(_from_object(name, found), key)
-    except (SealBrokenError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (SealBrokenError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise damaged(name, "its manifest was changed") from error
 
 
@@ -126,7 +126,7 @@ def _wrapped(content: bytes, name: str) -> tuple[bytes, bytes]:
         number = int(line["format"])
         if line == {"facesvc": "backup", "format": FORMAT, "wrapped": line["wrapped"]}:
             return base64.b64decode(line["wrapped"], validate=True), rest
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise damaged(name, "its manifest is none") from error
     if number <= FORMAT:
         raise damaged(name, "its manifest is none")

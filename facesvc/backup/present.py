@@ -1,4 +1,7 @@
-"""What outlives a restore: what the gallery that was there until now knows of erasures, and its audit log."""
+"""What outlives a restore: what the gallery that was there until now knows of erasures, its audit log, and its tokens.
+
+Or one that was revoked since the backup would open the box again.
+"""
 
 import json
 from collections.abc import Sequence
@@ -13,6 +16,8 @@ _CHANGE = "SELECT change FROM changes"
 _RECEIPTS = "SELECT receipt_id, collection_id, subject_id, erase_time, change, receipt, signature FROM receipts"
 _AUDIT = "SELECT sequence, time, actor, action, collection_id, subject_id, detail, hash FROM audit ORDER BY sequence"
 _HEAD = "SELECT singleton, sequence, hash, forgotten, anchor, tag FROM audit_head"
+_TOKENS = "SELECT token_id, name, role, scope, hash, create_time, expire_time FROM tokens"
+_HAS_TOKENS = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'tokens'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Present:
     """Of the gallery until now, rows in the order of the statements here; nothing, where there is none.
 
     ``identity`` is the same for the same gallery at any time; empty where its key is not at hand. ``problem`` is why it
-    could not be read, in words. ``sample_ids`` are those that the erased had.
+    could not be read, in words. ``sample_ids`` are those that the erased had. ``tokens``: None where there is no table.
     """
 
     change: int = 0
@@ -28,6 +33,7 @@ class Present:
     sample_ids: Sequence[str] = ()
     audit: Sequence[Row] = ()
     head: Sequence[Row] = ()
+    tokens: Sequence[Row] | None = None
     identity: bytes = b""
     problem: str = ""
 
@@ -46,7 +52,8 @@ def read_present(database: Database, keys: Sequence[KeySource], now: datetime) -
         keyring = Keyring(database)
         keyring.open(keys, now)
         audit, head = database.select(_AUDIT), database.select(_HEAD)
-        return replace(known, audit=audit, head=head, identity=identity_of(keyring))
+        tokens = database.select(_TOKENS) if database.select(_HAS_TOKENS) else None
+        return replace(known, audit=audit, head=head, tokens=tokens, identity=identity_of(keyring))
     except DependencyError as error:
         return replace(known, problem=error.message)
 
@@ -72,7 +79,7 @@ def samples_of(receipts: Sequence[Row]) -> tuple[list[str], str]:
 
 
 def carry_over(present: Present, database: Database, keyring: Keyring) -> None:
-    """Receipts, and of the same gallery the longer audit log, into the database that takes its place.
+    """Receipts, and of the same gallery the tokens and the longer audit log, into the database that takes its place.
 
     Inside the caller's transaction.
     """
@@ -83,6 +90,9 @@ def carry_over(present: Present, database: Database, keyring: Keyring) -> None:
     )
     if present.identity != identity_of(keyring):
         return
+    if present.tokens is not None and database.select(_HAS_TOKENS):
+        database.execute("DELETE FROM tokens")
+        database.execute_many("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", present.tokens)
     ends = [int(head[0][1]) if head else 0 for head in (present.head, database.select(_HEAD))]
     if ends[0] > ends[1]:
         database.execute("DELETE FROM audit")

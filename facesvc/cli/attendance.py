@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from facesvc.cli import times
-from facesvc.cli.console import Collection, Json, Server, cell, client_of, out, print_json, say, table_of
+from facesvc.cli.console import Collection, Json, Server, cell, client_of, out, print_json, printable, say, table_of
 from facesvc.errors import InputError
 from facesvc.v1 import presence_pb2
 
@@ -85,7 +85,7 @@ def _print_csv(found: Iterable[presence_pb2.Attendance], zone: tzinfo | None) ->
             (
                 one.date,
                 safe(one.subject_id),
-                safe(one.display_name),
+                safe(printable(one.display_name)),
                 first_in.isoformat(timespec="seconds"),
                 last_out.isoformat(timespec="seconds") if last_out else "",
                 one.present_duration.seconds,
@@ -97,7 +97,9 @@ def _print_csv(found: Iterable[presence_pb2.Attendance], zone: tzinfo | None) ->
 
 def safe(text: str) -> str:
     """A text that no spreadsheet takes for a formula: with an apostrophe before what would make it one."""
-    begins_badly = text[:1] in _FORMULAS or (text and unicodedata.category(text[0]) == "Cc")
+    # Some programs look past blanks, and past what has no width.
+    seen = next((one for one in text if not one.isspace() and unicodedata.category(one) not in {"Cc", "Cf"}), "")
+    begins_badly = seen in _FORMULAS or (text and unicodedata.category(text[0]) == "Cc")
     return f"'{text}" if begins_badly else text
 
 

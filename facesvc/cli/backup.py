@@ -12,7 +12,19 @@ import typer
 
 from facesvc.backup import Backup, Shelf, keys_at_hand
 from facesvc.backup.restore import Restore, Restored
-from facesvc.cli.console import Json, Server, client_of, complain, err, out, print_json, say, settings_of, table_of
+from facesvc.cli.console import (
+    Json,
+    Server,
+    cell,
+    client_of,
+    complain,
+    err,
+    out,
+    print_json,
+    say,
+    settings_of,
+    table_of,
+)
 from facesvc.cli.models_get import megabytes
 from facesvc.client import Client
 from facesvc.config import Settings
@@ -171,7 +183,7 @@ def _print(found: Sequence[Backup], *, as_json: bool) -> None:
     table = table_of("backup", "made", "people", "size", "new", "state")
     for one in found:
         figures = (f"{one.subject_count:,}", megabytes(one.size_bytes), _written(one)) if not one.problem else ("",) * 3
-        table.add_row(one.name, _time(one.create_time), *figures, one.problem or "whole")
+        table.add_row(cell(one.name), _time(one.create_time), *figures, cell(one.problem or "whole"))
     out.print(table)
 
 

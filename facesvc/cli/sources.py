@@ -179,5 +179,8 @@ def _gives_nothing(film: Film) -> InputError | DependencyError:
 
 
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # it is not repeated: there may be a password in it
+        raise InputError("this is no URL: write it as rtsp://HOST/PATH or http://HOST/PATH") from error
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

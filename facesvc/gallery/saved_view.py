@@ -50,7 +50,10 @@ class Part:
         if rest:
             raise InputError("the saved view holds a part of a row")
         codes = (_ROW_SIZE + _ULID_SIZE) * count
-        ulids = data[_ROW_SIZE * count : codes].decode()
+        try:
+            ulids = data[_ROW_SIZE * count : codes].decode("ascii")
+        except UnicodeDecodeError as error:
+            raise InputError("the saved view holds an id that is none") from error
         return cls(
             np.frombuffer(data, "<i8", count).astype(np.int64),
             tuple(ulids[at : at + _ULID_SIZE] for at in range(0, len(ulids), _ULID_SIZE)),

@@ -6,7 +6,9 @@ the CPU. So it is asked afterwards which provider has nodes to run; only that on
 wanted is a warning or, where the settings are strict, an error.
 """
 
+import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +32,9 @@ _ACCELERATORS = (
     "QNNExecutionProvider",
 )
 _REMOTE = "AzureExecutionProvider"  # sends inputs to a service elsewhere, and has no kernel of its own
+_TRIAL_BYTES = 2 << 30
+"""The largest weights that are taken in, and as much again; a graph of 1.6 KB can ask for as much as it likes."""
+_TRIAL_S = 60.0
 _ERRORS_ONLY = 3  # onnxruntime's severities: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
 
 _log = structlog.get_logger(__name__)
@@ -60,9 +65,10 @@ class Network:
     varies; ``output_names`` is the order of what a call returns.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, *, on_trial: bool = False) -> None:
         (only_input,) = session.get_inputs()
         self._session = session
+        self._on_trial = on_trial
         self._input_name = only_input.name
         self.providers = _in_use(session)
         self.input_shape: tuple[int | str | None, ...] = tuple(only_input.shape)
@@ -77,10 +83,12 @@ class Network:
         providers: Sequence[str] = (CPU,),
         strict: bool = False,
         many_sizes: bool = False,
+        on_trial: bool = False,
     ) -> Self:
         """The graph in the file ``path``, on the first of ``providers`` (or ``AUTO``) that works; the CPU always does.
 
-        ``many_sizes`` says that hardly two inputs are of one size; then memory is given back after each.
+        ``many_sizes`` says that hardly two inputs are of one size; then memory is given back after each. ``on_trial``
+        is for a graph that nobody vouches for: it runs as it stands, slowly, within ``_TRIAL_BYTES`` and ``_TRIAL_S``.
 
         A provider that was wanted and is not in use gives a warning in the log with the reason. With ``strict`` it is
         a ``DependencyError``, and so is a node that falls back to the CPU where that is not in the list; under ``AUTO``
@@ -89,9 +97,12 @@ class Network:
         """
         wanted = wanted_providers(providers)
         reasons = {name: reason for name in wanted if (reason := _obstacle(name))}
-        session = _start(path, _options(threads, many_sizes=many_sizes), wanted, reasons)
+        options = _options(threads, many_sizes=many_sizes)
+        if on_trial:
+            _bound(options)
+        session = _start(path, options, wanted, reasons)
         try:
-            network = cls(session)
+            network = cls(session, on_trial=on_trial)
         except ValueError as error:
             raise WeightsError(_unusable_file(path, f"a graph with one input is wanted: {error}")) from error
         fallbacks = _fallbacks(wanted, network.providers, reasons)
@@ -105,7 +116,15 @@ class Network:
 
     def __call__(self, array: Floats) -> tuple[Floats, ...]:
         """The outputs, in the order of ``output_names``, for an ``array`` float32 that fits ``input_shape``."""
-        return tuple(self._session.run(None, {self._input_name: array}))
+        if not self._on_trial:
+            return tuple(self._session.run(None, {self._input_name: array}))
+        options = onnxruntime.RunOptions()
+        giving_up = threading.Timer(_TRIAL_S, setattr, (options, "terminate", True))
+        giving_up.start()
+        try:
+            return tuple(self._session.run(None, {self._input_name: array}, options))
+        finally:
+            giving_up.cancel()
 
 
 def _obstacle(name: str) -> str:
@@ -180,6 +199,31 @@ def _unusable_file(path: Path, problem: str) -> str:
         f"{path} cannot be loaded: {problem}; `facesvc models build` writes the default pack anew, any other must be"
         " added or pulled again"
     )
+
+
+def _bound(options: Any) -> None:
+    """Take memory from an allocator that has a limit, and leave the graph as it is.
+
+    What is worked out ahead of time to make it faster would take memory from elsewhere.
+    """
+    _register_bounded_allocator()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+@cache
+def _register_bounded_allocator() -> None:
+    """The process has one; only sessions that ask for it take from it."""
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    default, as_needed = -1, 1
+    limits = {
+        "max_mem": _TRIAL_BYTES,
+        "arena_extend_strategy": as_needed,
+        "initial_chunk_size_bytes": default,
+        "max_dead_bytes_per_chunk": default,
+    }
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(limits))
 
 
 def _options(threads: int, *, many_sizes: bool) -> Any:

@@ -85,7 +85,7 @@ def _loaded(path: Path, content: bytes) -> Network:
         with blaming(copy):
             copy.write_bytes(content)
         try:
-            return Network.load(copy)
+            return Network.load(copy, on_trial=True)
         except WeightsError as error:
             raise WeightsError(
                 f"{path} cannot be loaded: {error.__cause__}; it has to be an ONNX graph with one input and its weights"

@@ -14,6 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from facesvc.errors import ImageError
+from facesvc.vision import pieces
 
 Pixels = NDArray[np.uint8]
 
@@ -89,6 +90,7 @@ def read_header(data: bytes, limits: ImageLimits) -> ImageHeader:
     Raises ``ImageError``: IMAGE_EMPTY, IMAGE_TOO_LARGE, IMAGE_ANIMATED or IMAGE_UNDECODABLE.
     """
     check_length(data, limits)
+    pieces.check(data)
     header, frames = _parse_header(data)
     if header.width * header.height > limits.max_pixels:
         message = f"the image claims {header.width} x {header.height} pixels; at most {limits.max_pixels:,} are decoded"

@@ -182,14 +182,14 @@ async def test_what_is_wrong_with_a_jwt_is_said(world: World) -> None:
 
 
 async def test_wrong_ones_are_guesses_and_shut_out_nobody_else(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     token, forged = world.guarded.token("admin", Role.ADMIN), world.good()[:-4] + "AAAA"
     errors = [await world.refusal(forged) for _ in range(8)]
     assert [error.code for error in errors] == [UNAUTHENTICATED] * 6 + [EXHAUSTED] * 2
     assert errors[-1].reason == "TOO_MANY_WRONG_TOKENS"
     assert errors[-1].retry_delay_s
-    out = capsys.readouterr().out
+    out = caplog.text
     assert out.count("a JWT was refused") == 6
     assert "has a wrong signature" in out
     assert forged.rpartition(".")[2] not in out

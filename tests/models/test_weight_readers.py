@@ -106,6 +106,9 @@ def test_the_refusal_says_what_was_named(tmp_path: Path) -> None:
         pytest.param(b"Nr" + (20_000_000).to_bytes(4, "little") + b".", id="memo"),
         pytest.param(b"\x80\x05\x96" + (400_000_000).to_bytes(8, "little") + b".", id="bytearray"),
         pytest.param(bytes(200_000_000), id="zeros"),
+        pytest.param(b"\x80\x04N" + 1_000_000 * b"\x94" + b".", id="the memo, a byte each"),
+        pytest.param(b"\x80\x04" + 1_000_000 * b"]" + b".", id="lists, a byte each"),
+        pytest.param(b"\x80\x04" + 1_000_000 * b"(" + b".", id="marks, a byte each"),
     ],
 )
 def test_a_few_bytes_cannot_fill_the_memory(bomb: bytes) -> None:
@@ -118,6 +121,59 @@ def test_a_few_bytes_cannot_fill_the_memory(bomb: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 64 << 20
+
+
+NAMED = {
+    "ndarray": b"\x8c\x05numpy\x8c\x07ndarray\x93",
+    "dtype": b"\x8c\x05numpy\x8c\x05dtype\x93",
+    "wrapper": b"\x8c\x12joblib.numpy_pickle\x8c\x11NumpyArrayWrapper\x93",
+}
+A_FIELD = b"}\x8c\x05array\x8c\x01xs"  # {"array": "x"}
+
+
+@pytest.mark.parametrize("named", NAMED)
+@pytest.mark.parametrize(
+    "does",
+    [
+        pytest.param(b")R" + A_FIELD + b"b", id="sets a field of what it made"),
+        pytest.param(b")R", id="makes one"),
+        pytest.param(b")\x81", id="makes one in the other way"),
+        pytest.param(b")\x81N" + A_FIELD + b"\x86b", id="sets an attribute"),
+        pytest.param(A_FIELD + b"b", id="sets a field of the class"),
+        pytest.param(b"N" + A_FIELD + b"\x86b", id="sets an attribute of the class"),
+        pytest.param(b"\x8c\x02f4\x85R}b", id="a type that was not set up"),
+        pytest.param(b"", id="only names it"),
+    ],
+)
+def test_what_it_may_name_is_of_no_other_use(named: str, does: bytes) -> None:
+    before = dict(vars(mtcnn._Float32))
+    with pytest.raises(WeightsError):
+        mtcnn.read_arrays(lz4.frame.compress(b"\x80\x04]" + NAMED[named] + does + b"a."))
+    assert dict(vars(mtcnn._Float32)) == before
+
+
+@pytest.mark.parametrize("value", [None, [], ["x"], ("x",), {"array": 1}, "x", 1])
+def test_what_comes_out_is_a_list_of_arrays(value: object) -> None:
+    if value == []:
+        assert mtcnn.read_arrays(lz4.frame.compress(pickle.dumps(value, 4))) == []
+        return
+    with pytest.raises(WeightsError):
+        mtcnn.read_arrays(lz4.frame.compress(pickle.dumps(value, 4)))
+
+
+# Those that name or make something in other ways, and those that say how much room to take.
+OTHERS = (
+    *("GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER"),
+    *("READONLY_BUFFER", "BYTEARRAY8", "BINBYTES", "BINBYTES8", "BINUNICODE", "BINUNICODE8", "LONG1", "LONG4"),
+    *("PUT", "BINPUT", "LONG_BINPUT", "LONG_BINGET", "FROZENSET", "EMPTY_SET", "DUP", "POP", "POP_MARK"),
+)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_other_opcode_is_known(name: str) -> None:
+    opcode: bytes = getattr(pickle, name)
+    with pytest.raises(WeightsError, match=f"KeyError: {opcode[0]}$"):
+        mtcnn.read_arrays(lz4.frame.compress(b"\x80\x04]N(N" + opcode + 9 * b"0\n" + b"."))
 
 
 def test_a_tensor_larger_than_any_is_refused() -> None:

@@ -75,7 +75,9 @@ def _row(day: Day, card: Card, rules: Rules) -> tuple[object, ...]:
 def safe(text: str) -> str:
     """A text of one line that no spreadsheet takes for a formula: with an apostrophe before what would make it one."""
     text = one_line(text)
-    return f"'{text}" if text.lstrip()[:1] in _FORMULAS else text
+    # Some programs look past blanks, and past what has no width.
+    seen = next((one for one in text if not one.isspace() and unicodedata.category(one) != "Cf"), "")
+    return f"'{text}" if seen in _FORMULAS else text
 
 
 def one_line(text: str) -> str:

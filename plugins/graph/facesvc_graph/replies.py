@@ -5,7 +5,6 @@ https://learn.microsoft.com/graph/errors.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ class Reply:
             raise TryLaterError("Microsoft Graph answered with something else than a picture")
         try:
             return base64.b64decode(self.content, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error is one, and so is what letters beyond ASCII give
             raise TryLaterError("Microsoft Graph answered with a damaged picture") from error
 
 
