@@ -153,7 +153,7 @@ def identity_of(certificate: bytes, now: datetime | None = None) -> Identity:
         subject = own.subject
         [name] = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         [unit] = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-        identity = Identity(str(name.value), Role(unit.value))
+        identity = Identity(_checked(str(name.value)), Role(unit.value))
     except (ValueError, x509.InvalidVersion) as error:
         raise InputError(
             "the client's certificate names nobody with a role: issue one by `facesvc certs issue`"
