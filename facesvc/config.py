@@ -180,6 +180,8 @@ class LimitSettings(_Section):
     max_streams_per_caller: Count = 32
     max_calls_per_caller: Count = 8
     """Of one caller, that answer once and are not answered yet."""
+    max_connections: Count = 4000
+    """All together; each takes about 50 kB. A firewall can limit those of one address."""
     handshake_timeout_seconds: Seconds = 10.0
     """For TLS and the first words of HTTP/2, of whoever connects."""
     connection_idle_timeout_seconds: Seconds = 600.0

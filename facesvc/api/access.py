@@ -25,7 +25,7 @@ from facesvc.config import LimitSettings
 from facesvc.errors import DependencyError, ExhaustedError, ForbiddenError, InputError, UnauthenticatedError
 from facesvc.security.authority import identity_of
 from facesvc.security.oidc import Oidc, is_jwt
-from facesvc.security.principals import Principal, Scope
+from facesvc.security.principals import VOUCHED, Principal, Scope
 from facesvc.security.roles import RULES, Role, Rule
 from facesvc.security.throttle import Guesser, Known
 from facesvc.security.tokens import Tokens
@@ -116,7 +116,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
     ) -> Iterator[Principal | None]:
         """Gives who calls, for the time of the block; None where nobody was asked. Raises where they may not."""
         if rule is not None and rule.public:
-            with self._allowances.call(f"whoever is at {_address(context.peer())}", rule.kind, streams=streams):
+            with self._allowances.call(f"whoever is at {address_of(context.peer())}", rule.kind, streams=streams):
                 yield None
             return
         caller, name = self._caller(context), method.rpartition("/")[2]
@@ -143,7 +143,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         except asyncio.CancelledError:
             if self._is_over(caller):
                 task.uncancel()
-                raise UnauthenticatedError(f"the token {caller.name} is over or was revoked") from None
+                raise UnauthenticatedError(f"what {caller.name} showed is over or was revoked") from None
             raise
         finally:
             self._inside[caller].discard(task)
@@ -159,8 +159,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             return not self._tokens.is_live(caller.token_id)
         if caller.expire_time is None:
             return False
-        oidc = self._lobby.service.oidc
-        return oidc is not None and not oidc.is_live(caller)
+        service = self._lobby.service
+        if caller.name.startswith(VOUCHED):
+            return service.oidc is not None and not service.oidc.is_live(caller)
+        return caller.expire_time < service.now()
 
     def _caller(self, context: Context) -> Principal:
         shown = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
@@ -169,10 +171,10 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         certificates = context.auth_context().get("x509_pem_cert")
         if certificates:
             try:
-                identity = identity_of(next(iter(certificates)))
+                identity = identity_of(next(iter(certificates)), self._lobby.service.now())
             except InputError as error:
                 raise UnauthenticatedError(error.message) from error
-            return Principal(name=identity.name, role=identity.role)
+            return Principal(name=identity.name, role=identity.role, expire_time=identity.expire_time)
         if self._open_to_all:
             return LOCAL
         raise UnauthenticatedError("this server wants to know who calls: show a token, or a client certificate")
@@ -183,7 +185,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
         if oidc is not None and is_jwt(text):
             return self._by_jwt(oidc, text, peer)
         # Of each token apart: a camera whose token was revoked does not shut out others at its address.
-        clock, guesser = self._clock(), self._guessers[f"{_address(peer)} {self._tokens.id_of(text)}"]
+        clock, guesser = self._clock(), self._guessers[f"{address_of(peer)} {self._tokens.id_of(text)}"]
         _refuse_while_waiting(guesser, clock)
         token = self._tokens.find(text)
         if token is None:
@@ -198,7 +200,7 @@ class Gatekeeper(grpc.aio.ServerInterceptor):
             # whoever shows wrong ones would shut out all others who come from the same address.
             return oidc.find(text)
         except (UnauthenticatedError, ForbiddenError) as error:
-            clock, guesser = self._clock(), self._guessers[f"{_address(peer)} "]
+            clock, guesser = self._clock(), self._guessers[f"{address_of(peer)} "]
             _refuse_while_waiting(guesser, clock)
             guesser.failed(clock)
             _log.warning("a JWT was refused", peer=peer, problem=error.message)
@@ -237,6 +239,6 @@ def _refuse_while_waiting(guesser: Guesser, clock: float) -> None:
         raise ExhaustedError(message, retry_delay_s=wait, reason="TOO_MANY_WRONG_TOKENS")
 
 
-def _address(peer: str) -> str:
-    """The address of ``ipv4:1.2.3.4:5``, without the port: another port is no other caller."""
+def address_of(peer: str) -> str:
+    """The address of a peer such as ``ipv4:1.2.3.4:5``, without the port: another port is no other caller."""
     return peer.rpartition(":")[0] if peer.startswith(("ipv4:", "ipv6:")) else peer

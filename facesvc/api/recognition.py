@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
 from facesvc.api import convert, corrections, disclosure
-from facesvc.api.access import principal
+from facesvc.api.access import address_of, principal
 from facesvc.api.arrivals import Arrival
 from facesvc.api.audit import actor_of
 from facesvc.api.camera import Stream
@@ -51,7 +52,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         service = self._lobby.service
         look = Look.parse(service, request.options)
         analysis, timings = await look.analyse(service.clock(), request.image.data, embed=True)
-        await service.probes.note(Probe(actor_of(context), "Embed"), len(analysis.faces), 0)
+        await service.probes.note(Probe(_asker(context), "Embed"), len(analysis.faces), 0)
         return recognition_pb2.EmbedResponse(
             faces=[
                 recognition_pb2.EmbeddedFace(
@@ -97,7 +98,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
                 )
             )
         same = sum(face.same_person for face in compared)
-        await service.probes.note(Probe(actor_of(context), "Compare"), len(compared), same)
+        await service.probes.note(Probe(_asker(context), "Compare"), len(compared), same)
         # By what is told of them, or the order would say more: those that are told alike stay as they are.
         response.faces.extend(sorted(compared, key=lambda face: -face.similarity))
         return response
@@ -113,7 +114,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         begun, answer, contract_id = await service.workers.run(_timed, service, request.image.data, question, now)
         faces = convert.recognized_faces(answer, question.max_candidates, service.clock())
         matches = sum(face.decision.outcome == common_pb2.OUTCOME_MATCH for face in faces)
-        await service.probes.note(Probe(actor_of(context), "Search", question.collection_id), len(faces), matches)
+        await service.probes.note(Probe(_asker(context), "Search", question.collection_id), len(faces), matches)
         disclosure.faces(principal(), faces)
         return recognition_pb2.SearchResponse(
             faces=faces,
@@ -149,6 +150,11 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
     ) -> recognition_pb2.CorrectMatchResponse:
         """Set right a sample by which somebody was taken for another."""
         return await corrections.correct(self._lobby.service, request, actor_of(context))
+
+
+def _asker(context: Context) -> str:
+    """Who asks, and from where; not from which port, so that who connects anew is no other."""
+    return f"{principal().name} at {unquote(address_of(context.peer()))}"
 
 
 def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer, str]:

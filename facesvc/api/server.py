@@ -152,5 +152,6 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", 1000),
         # Who connects and then says nothing, or not enough for TLS and HTTP/2, is cut off.
         ("grpc.server_handshake_timeout_ms", round(1000 * limits.handshake_timeout_seconds)),
+        ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.max_connection_idle_ms", round(1000 * limits.connection_idle_timeout_seconds)),
     ]

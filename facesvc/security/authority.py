@@ -6,7 +6,7 @@ The only importer of ``cryptography.x509``.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -42,10 +42,11 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a client's certificate is for: ``name``, and what role it has."""
+    """Whom a client's certificate is for: ``name``, what role it has, and until when."""
 
     name: str
     role: Role
+    expire_time: datetime
 
 
 class Authority:
@@ -142,10 +143,10 @@ class Authority:
         return Issued(certificate.public_bytes(Encoding.PEM), _key_pem(key))
 
 
-def identity_of(certificate: bytes, now: datetime | None = None) -> Identity:
+def identity_of(certificate: bytes, now: datetime) -> Identity:
     """Whom a client's certificate (PEM), whose chain was verified, is for. Raises ``InputError``.
 
-    And for one that is over at ``now``, or at this moment: TLS looks at the time in a full handshake alone, so a
+    And for one that is over at ``now``: TLS looks at the time in a full handshake alone, so a
     connection that stays open, or takes up a session of before (RFC 8446, 2.2), would make it good for days longer.
     """
     try:
@@ -153,12 +154,12 @@ def identity_of(certificate: bytes, now: datetime | None = None) -> Identity:
         subject = own.subject
         [name] = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         [unit] = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-        identity = Identity(_checked(str(name.value)), Role(unit.value))
+        identity = Identity(_checked(str(name.value)), Role(unit.value), own.not_valid_after_utc)
     except (ValueError, x509.InvalidVersion) as error:
         raise InputError(
             "the client's certificate names nobody with a role: issue one by `facesvc certs issue`"
         ) from error
-    if own.not_valid_after_utc < (now or datetime.now(UTC)):
+    if identity.expire_time < now:
         raise InputError("the client's certificate is over: issue another by `facesvc certs issue`")
     if identity.name.startswith(VOUCHED):
         raise InputError("the client's certificate has the name of somebody of the identity provider's")

@@ -34,7 +34,8 @@ class Scope:
 class Principal:
     """Somebody who calls. ``name`` stands in the audit log; ``token_id`` is empty where it is not known by a token.
 
-    ``expire_time``: until when the identity provider vouches for them; None for everybody else.
+    ``expire_time``: until when their certificate is good, or the identity provider vouches for them; a token's own end
+    is looked up by its id.
     """
 
     name: str

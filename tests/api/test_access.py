@@ -126,7 +126,7 @@ async def test_open_streams_end_with_the_token(guarded: Guarded) -> None:
     await admin.revoke_token("wall")
     error = await asyncio.wait_for(refusal(ended), 20)
     assert (error.code, error.reason) == (UNAUTHENTICATED, "UNAUTHENTICATED")
-    assert "wall is over or was revoked" in str(error)
+    assert "what wall showed is over or was revoked" in str(error)
     assert not stays.done()
     stays.cancel()
 
@@ -209,6 +209,16 @@ async def test_a_certificate_says_who_calls(guarded: Guarded) -> None:
     await admin.create_token(admin_pb2.Token(name="wall", role=admin_pb2.ROLE_DASHBOARD))
     [entry] = [entry async for entry in admin.list_audit()]
     assert entry.actor.startswith("boss at ipv4:127.0.0.1:")
+
+
+async def test_a_stream_ends_with_the_certificate_that_opened_it(guarded: Guarded) -> None:
+    own = guarded.authority.issue_client("wall", Role.DASHBOARD, datetime.now(UTC), timedelta(seconds=2))
+    watch = guarded.client(identity=own, address=guarded.mtls).watch_events()
+    await anext(watch)
+    async with asyncio.timeout(20):
+        error = await refusal(watch)
+    assert error.code is UNAUTHENTICATED
+    assert "what wall showed is over" in str(error)
 
 
 async def test_a_certificate_of_nobody_is_refused(guarded: Guarded) -> None:

@@ -181,9 +181,7 @@ async def test_what_is_wrong_with_a_jwt_is_said(world: World) -> None:
     assert "gives you no role" in str(error)
 
 
-async def test_wrong_ones_are_guesses_and_shut_out_nobody_else(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_wrong_ones_are_guesses_and_shut_out_nobody_else(world: World, caplog: pytest.LogCaptureFixture) -> None:
     token, forged = world.guarded.token("admin", Role.ADMIN), world.good()[:-4] + "AAAA"
     errors = [await world.refusal(forged) for _ in range(8)]
     assert [error.code for error in errors] == [UNAUTHENTICATED] * 6 + [EXHAUSTED] * 2

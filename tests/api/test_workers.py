@@ -73,12 +73,11 @@ async def stream(workers: Workers, party: Party, work: Callable[[], None], until
 
 
 async def freed(workers: Workers) -> bool:
-    """Whether a worker is free, a turn or two of the loop after its caller was told."""
-    for _ in range(10):
-        if workers.free:
-            return True
-        await asyncio.sleep(0)
-    return False
+    """Whether a worker is free, once its thread has said so: a moment after its caller was told."""
+    async with asyncio.timeout(20):
+        while not workers.free:  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0)
+    return True
 
 
 async def test_a_result_and_an_error_come_back(workers: Workers) -> None:
@@ -243,6 +242,7 @@ async def test_load_is_measured(workers: Workers, clock: Clock, gate: Gate) -> N
     assert workers.load().busy == pytest.approx(1)
     gate.gone.set()
     await asyncio.gather(busy, waiter)
+    assert await freed(workers)
     assert workers.load().waited_s == pytest.approx(60)  # the first has faded
     clock.spend(60)
     assert workers.load().busy < 1e-6

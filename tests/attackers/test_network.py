@@ -68,7 +68,7 @@ def test_a_revoked_token_also_in_the_middle_of_a_stream(box: Box) -> None:
         error = refused(lambda: list(results))
     finally:
         ended.set()
-    assert (error.code, "stolen is over or was revoked" in str(error)) == (UNAUTHENTICATED, True)
+    assert (error.code, "what stolen showed is over or was revoked" in str(error)) == (UNAUTHENTICATED, True)
     # Its id is nobody's any more: it counts as a guess, and somebody here has guessed before.
     assert refused(thief.server_info).code in {UNAUTHENTICATED, EXHAUSTED}
 

@@ -141,7 +141,7 @@ def test_certificates_are_shown_renewed_and_issued(command: Command, tmp_path: P
     assert (expiry_of(folder / "server.pem") - datetime.now(UTC)).days == 6
     assert names_of(folder / "server.pem") == names
     command(*certs, "issue", "gate-1", "--role", "camera", "--out", tmp_path)
-    identity = identity_of((tmp_path / "gate-1.pem").read_bytes())
+    identity = identity_of((tmp_path / "gate-1.pem").read_bytes(), datetime.now(UTC))
     assert (identity.name, identity.role) == ("gate-1", Role.CAMERA)
     assert (tmp_path / "gate-1.key").stat().st_mode & 0o777 == 0o600
 

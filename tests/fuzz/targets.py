@@ -214,12 +214,12 @@ def run_token(data: bytes) -> None:
 
 def run_certificate(data: bytes) -> None:
     """A client's certificate, as PEM or, in the other half, as DER that a library has made PEM of."""
-    identity_of(data)
+    identity_of(data, datetime.now(UTC))
     try:
         pem = load_der_x509_certificate(data[1:]).public_bytes(Encoding.PEM)
     except (ValueError, InvalidVersion) as error:
         raise InputError("this is no certificate") from error
-    identity_of(pem)
+    identity_of(pem, datetime.now(UTC))
 
 
 def run_page_token(data: bytes) -> None:

@@ -26,6 +26,7 @@ from facesvc.security.authority import (
 from facesvc.security.roles import Role
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+LEAF = timedelta(days=LEAF_DAYS)
 NAMES = ["box.office", "127.0.0.1", "::1"]
 
 
@@ -99,7 +100,7 @@ def test_a_client_is_no_server_and_a_server_no_client(authority: Authority, issu
     with pytest.raises(VerificationError):
         client_verifier(authority).verify(leaf(issued.certificate), [])
     with pytest.raises(InputError, match="certs issue"):
-        identity_of(issued.certificate)
+        identity_of(issued.certificate, NOW)
 
 
 def test_nobody_signs_with_what_was_issued(authority: Authority, issued: Issued, tmp_path: Path) -> None:
@@ -131,14 +132,14 @@ def test_openssl_shakes_hands_over_them_on_tls_1_3(authority: Authority, issued:
     assert [end.version() for end in ends] == ["TLSv1.3"] * 2
     der = ends[1].getpeercert(binary_form=True)
     assert der is not None
-    assert identity_of(ssl.DER_cert_to_PEM_cert(der).encode()) == Identity("gate", Role.DOOR)
+    assert identity_of(ssl.DER_cert_to_PEM_cert(der).encode(), NOW) == Identity("gate", Role.DOOR, NOW + LEAF)
 
 
 @pytest.mark.parametrize("role", list(Role))
 def test_a_client_is_who_its_certificate_says(authority: Authority, role: Role) -> None:
     client = authority.issue_client("Büro 1, OU=admin", role, NOW)
     leaf(client.certificate).verify_directly_issued_by(leaf(authority.pem))
-    assert identity_of(client.certificate) == Identity("Büro 1, OU=admin", role)
+    assert identity_of(client.certificate, NOW) == Identity("Büro 1, OU=admin", role, NOW + LEAF)
 
 
 def test_names_and_expiry_are_read_back(authority: Authority, tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_a_wrong_file_is_named_in_words(authority: Authority, issued: Issued, tm
     with pytest.raises(ConfigError, match="names nobody"):
         names_of(certificate)
     with pytest.raises(InputError, match="certs issue"):
-        identity_of(b"nonsense")
+        identity_of(b"nonsense", NOW)
 
 
 def test_a_key_is_for_its_owners_eyes_also_in_the_place_of_an_open_file(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def test_no_certificate_has_such_a_name() -> None:
     with pytest.raises(InputError, match="oidc: are those of the identity provider's people"):
         authority.issue_client("oidc:ana", Role.CAMERA, now)
     issued = authority.issue_client("oidc", Role.CAMERA, now).certificate
-    assert identity_of(issued).name == "oidc"
+    assert identity_of(issued, now).name == "oidc"
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "camera"),
@@ -314,7 +314,7 @@ def test_no_certificate_has_such_a_name() -> None:
     )
     of_before = authority._issue(subject, ExtendedKeyUsageOID.CLIENT_AUTH, None, now, HOUR)
     with pytest.raises(InputError, match="has the name of somebody of the identity provider's"):
-        identity_of(of_before.certificate)
+        identity_of(of_before.certificate, now)
 
 
 async def test_without_keys_nobody_is_refused_for_good(world: World) -> None:
