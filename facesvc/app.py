@@ -40,7 +40,7 @@ from facesvc.models.runtime import runtime_version
 from facesvc.security.jwks import Published, Source
 from facesvc.security.oidc import Oidc, Terms
 from facesvc.security.roles import Role
-from facesvc.security.tokens import Tokens
+from facesvc.security.tokens import TOKENS_KEY, Tokens
 from facesvc.stream.ladder import Ladder
 from facesvc.stream.news import Reporter
 from facesvc.stream.presence import Patience, Presences
@@ -100,7 +100,7 @@ def _service_over(database: Database, models: Models, settings: Settings) -> Ser
         rotation=Rotation(database, gallery.keyring, settings.gallery, backups.shelf if backups else None),
         observer=_observer(settings, journal, plugins),
         plugins=plugins,
-        tokens=Tokens(database, now),
+        tokens=Tokens(database, gallery.keyring.tag(TOKENS_KEY, b""), now),
         oidc=_oidc(settings),
         streams=Register("streams", limits.max_streams),
         enrollments=Register("enrollments", limits.max_enrollments),

@@ -22,7 +22,7 @@ from facesvc.cli import bench_stages
 from facesvc.cli.bench_streams_report import Row, as_object, as_rich, at_most, plain
 from facesvc.cli.console import Json, err, out, print_json, settings_of
 from facesvc.cli.demo_camera import Scene, film
-from facesvc.cli.init import keep
+from facesvc.cli.init import keep, tokens_in
 from facesvc.cli.local_server import LocalServer
 from facesvc.cli.samples import GROUP, sample_picture
 from facesvc.client import Client, Credentials, frame, opening
@@ -30,7 +30,6 @@ from facesvc.config import Settings
 from facesvc.database.opening import open_database
 from facesvc.security.authority import Authority
 from facesvc.security.roles import Role
-from facesvc.security.tokens import Tokens
 from facesvc.v1 import recognition_pb2
 from facesvc.vision.decode import ImageLimits, decode, read_header
 
@@ -102,7 +101,8 @@ def _guarded(settings: Settings, folder: Path) -> tuple[Settings, Credentials]:
     keep(files["certificate_file"], files["key_file"], authority.issue_server(["127.0.0.1"], now))
     database = open_database(folder / "guarded.db")
     try:
-        token = Tokens(database, lambda: now).create("bench", Role.ADMIN)[1]
+        gallery = settings.gallery.model_copy(update={"path": folder / "guarded.db", "key_file": None, "key": ""})
+        token = tokens_in(database, gallery, now).create("bench", Role.ADMIN)[1]
     finally:
         database.close()
     server = settings.server.model_copy(update={**_BARE, **files, "plaintext": False})

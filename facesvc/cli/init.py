@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 
 from facesvc.cli.console import say, settings_of
-from facesvc.config import DEFAULT_CONFIG, ServerSettings, Settings
+from facesvc.config import DEFAULT_CONFIG, GallerySettings, ServerSettings, Settings
+from facesvc.database import Database
 from facesvc.database.opening import open_database
 from facesvc.errors import AlreadyExistsError, DependencyError, InputError
-from facesvc.gallery.keyfile import KeyFile
+from facesvc.gallery.keyring import Keyring
+from facesvc.gallery.masterkey import sources
 from facesvc.security.authority import Authority, Issued, write
 from facesvc.security.roles import Role
-from facesvc.security.tokens import Tokens
+from facesvc.security.tokens import TOKENS_KEY, Tokens
 
 DEFAULT_FOLDER, CONFIG_NAME = DEFAULT_CONFIG.parent, DEFAULT_CONFIG.name
 """Read where no other file is named."""
@@ -65,12 +67,12 @@ def init(
     authority = Authority.make(f"facesvc on {socket.gethostname()}"[:64], now)
     issued = authority.issue_server(list(dict.fromkeys([*(name or ()), socket.gethostname(), *_LOCAL])), now)
     _make_folder(folder)
+    # A gallery that is there already is read with its own.
+    key_file = settings.gallery.key_path if settings.gallery.key_path.exists() else folder / "master.key"
+    settings = settings.model_copy(update={"gallery": settings.gallery.model_copy(update={"key_file": key_file})})
     token = _first_token(settings, now)  # first, for a database may be away: who comes again finds nothing half done
     keep_authority(folder, authority)
     keep(folder / "server.pem", folder / "server.key", issued)
-    # A gallery that is there already is read with its own.
-    key_file = settings.gallery.key_path if settings.gallery.key_path.exists() else folder / "master.key"
-    KeyFile(key_file).make()
     write(folder / "admin.token", f"{token}\n".encode(), secret=True)
     values = {
         "listen": listen,
@@ -125,11 +127,18 @@ def keep(certificate: Path, key: Path, issued: Issued) -> None:
     write(certificate, issued.certificate, secret=False)
 
 
+def tokens_in(database: Database, settings: GallerySettings, now: datetime) -> Tokens:
+    """The tokens of a gallery without its server; a new gallery gets its master key. Raises ``DependencyError``."""
+    keyring = Keyring(database)
+    keyring.open(sources(settings), now)
+    return Tokens(database, keyring.tag(TOKENS_KEY, b""), lambda: now)
+
+
 def _first_token(settings: Settings, now: datetime) -> str:
     """The administrator's, in the database that the server will open."""
     database = open_database(settings.store.url or settings.gallery.path)
     try:
-        tokens = Tokens(database, lambda: now)
+        tokens = tokens_in(database, settings.gallery, now)
         taken = {token.name for token in tokens.list_tokens()}
         names = ("admin", *(f"admin-{number}" for number in range(2, len(taken) + 2)))
         return tokens.create(next(name for name in names if name not in taken), Role.ADMIN)[1]

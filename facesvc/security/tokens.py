@@ -1,7 +1,9 @@
 """Tokens: random, shown once, kept as hashes; named, limited to a role and a scope, expiring, revocable at once.
 
-A token is ``fsv_``, its id, ``_``, and 32 random bytes in base64url. Of the secret only SHA-256 is kept: it is too long
-to be guessed, so nothing slower is called for (NIST SP 800-63B, 5.1.2, look-up secrets of more than 112 bits).
+A token is ``fsv_``, its id, ``_``, and 32 random bytes in base64url. Of the secret only a hash is kept: it is too long
+to be guessed, so nothing slower is called for (NIST SP 800-63B, 5.1.2, look-up secrets of more than 112 bits). The hash
+is HMAC-SHA-256 over all that is said of the token, with a key of the gallery's: who may write to the database, but has
+not the master key, can neither make a token nor make one good for more.
 """
 
 import base64
@@ -22,9 +24,12 @@ from facesvc.errors import AlreadyExistsError, InputError, NotFoundError
 from facesvc.security.principals import Principal, Scope
 from facesvc.security.roles import Role
 
+TOKENS_KEY = "tokens"
+"""What the key is for, where it is derived from the gallery's."""
 _SECRET_BYTES = 32
 _FORM = re.compile(r"fsv_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+_NO_ROW: Row = ("", "", "", "", bytes(32), 0, None)
 MAX_SCOPED = 1000
 MAX_TOKENS = 10_000
 
@@ -69,14 +74,16 @@ class Token:
 class Tokens:
     """The tokens of one database, all in memory too, so that a call waits for no disk.
 
-    ``find`` never blocks; everything else does, and may be called from any thread.
+    ``key``: 32 bytes that nobody has who has not the gallery's key. ``find`` never blocks; everything else does, and
+    may be called from any thread.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, key: bytes, now: Callable[[], datetime]) -> None:
         self._database = database
+        self._key = key
         self._now = now
         migrate(database, TOKENS, now())
-        self._known: dict[str, tuple[Token, bytes]] = {}
+        self._known: dict[str, tuple[Token, Row]] = {}
         self._refreshing = threading.Lock()
         self.refresh()
 
@@ -84,14 +91,14 @@ class Tokens:
         """Learn of what other boxes have changed."""
         with self._refreshing:  # or what one thread read before a token was revoked would be kept after it
             found = self._database.select(_SELECT)
-            self._known = {row[0]: (_from_row(row), row[4]) for row in found}
+            self._known = {row[0]: (_from_row(row), row) for row in found}
 
     def find(self, text: str) -> Token | None:
         """The token whose secret somebody has shown; None for one that is none, is over, or was revoked."""
         form = _FORM.fullmatch(text)
-        token, digest = self._known.get(form.group(1), (None, b"")) if form else (None, b"")
+        token, row = self._known.get(form.group(1), (None, _NO_ROW)) if form else (None, _NO_ROW)
         # Compared in any case: how long it takes does not tell whether there is such an id.
-        is_right = hmac.compare_digest(hashlib.sha256(form.group(2).encode() if form else b"").digest(), digest)
+        is_right = hmac.compare_digest(self._hash(row, form.group(2) if form else ""), row[4])
         return token if token is not None and is_right and token.is_live(self._now()) else None
 
     def id_of(self, text: str) -> str:
@@ -101,7 +108,7 @@ class Tokens:
 
     def is_live(self, token_id: str) -> bool:
         """Whether a token that was found before still holds."""
-        token, _ = self._known.get(token_id, (None, b""))
+        token, _ = self._known.get(token_id, (None, _NO_ROW))
         return token is not None and token.is_live(self._now())
 
     def create(
@@ -128,12 +135,17 @@ class Tokens:
             [(count,)] = self._database.select("SELECT count(*) FROM tokens")
             if count >= MAX_TOKENS:
                 raise InputError(f"there are {count} tokens already: revoke some", field="name")
-            row = _to_row(token, hashlib.sha256(secret.encode()).digest())
+            row = _to_row(token)
+            row = (*row[:4], self._hash(row, secret), *row[5:])
             sql = "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING"
             if not self._database.execute(sql, row):
                 raise AlreadyExistsError(f"there already is a token {name}: revoke it first", field="name")
         self.refresh()
         return token, f"fsv_{token.token_id}_{secret}"
+
+    def _hash(self, row: Row, secret: str) -> bytes:
+        said = json.dumps([*row[:4], *row[5:], secret])
+        return hmac.digest(self._key, said.encode(), hashlib.sha256)
 
     def list_tokens(self) -> list[Token]:
         """All of them, oldest first."""
@@ -148,7 +160,8 @@ class Tokens:
         return _from_row(found[0])
 
 
-def _to_row(token: Token, digest: bytes) -> Row:
+def _to_row(token: Token) -> Row:
+    """Without its hash."""
     scope = {
         "camera_ids": sorted(token.scope.camera_ids),
         "collection_ids": sorted(token.scope.collection_ids),
@@ -159,7 +172,7 @@ def _to_row(token: Token, digest: bytes) -> Row:
         token.name,
         token.role.value,
         json.dumps(scope),
-        digest,
+        b"",
         to_microseconds(token.create_time),
         None if token.expire_time is None else to_microseconds(token.expire_time),
     )

@@ -161,7 +161,7 @@ async def test_what_another_box_revokes_ends_here_too(settings: Settings, tmp_pa
     async with guarding(shared, tmp_path / "guarded") as guarded:
         ended = await watching(guarded.channel(guarded.token("wall", Role.DASHBOARD)))
         with closing(open_database(postgres_url)) as database:
-            Tokens(database, lambda: datetime.now(UTC)).revoke("wall")
+            Tokens(database, bytes(32), lambda: datetime.now(UTC)).revoke("wall")
         assert (await asyncio.wait_for(refusal(ended), 20)).code is UNAUTHENTICATED
 
 

@@ -244,7 +244,7 @@ async def test_an_open_stream_ends_with_the_jwt(world: World) -> None:
     world.ahead = HOUR + timedelta(seconds=31)
     error = await asyncio.wait_for(refusal(ended), 20)
     assert (error.code, error.reason) == (UNAUTHENTICATED, "UNAUTHENTICATED")
-    assert "the token oidc:ana is over" in str(error)
+    assert "what oidc:ana showed is over" in str(error)
     assert not stays.done()
     stays.cancel()
 

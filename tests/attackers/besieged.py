@@ -18,14 +18,15 @@ from typing import Any
 import grpc
 from models import tiny_packs
 
+from facesvc.cli.init import tokens_in
 from facesvc.client import CallError, Client, Credentials, encoding, frame, opening, sample
+from facesvc.config import GallerySettings
 from facesvc.database.opening import open_database
 from facesvc.models import default_pack, intake
 from facesvc.models.library import Library
 from facesvc.security.authority import Authority, Issued
 from facesvc.security.principals import Scope
 from facesvc.security.roles import Role
-from facesvc.security.tokens import Tokens
 from facesvc.v1 import enrollment_pb2, recognition_pb2
 
 NAME, SUBJECT, CARD, TEAM = "Jane Quartz", "jane-q", "card-77123", "team-obsidian"
@@ -191,11 +192,12 @@ def _tokens(folder: Path) -> dict[str, str]:
     """One of each kind, and one that is over: made before the server has the database."""
     made = {"admin": (folder / "etc" / "admin.token").read_text().strip()}
     with closing(open_database(folder / "data" / "gallery.db")) as database:
-        tokens = Tokens(database, lambda: datetime.now(UTC))
+        gallery = GallerySettings(path=folder / "data" / "gallery.db", key_file=folder / "etc" / "master.key")
+        tokens = tokens_in(database, gallery, datetime.now(UTC))
         for name, (role, scope) in _SCOPES.items():
             made[name] = tokens.create(name.replace(" ", "-"), role, scope)[1]
         yesterday = datetime.now(UTC) - timedelta(days=1)
-        past = Tokens(database, lambda: yesterday)
+        past = tokens_in(database, gallery, yesterday)
         made["over"] = past.create("over", Role.ADMIN, None, yesterday + timedelta(hours=1))[1]
     return made
 

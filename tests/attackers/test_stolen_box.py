@@ -18,12 +18,13 @@ from facesvc.backup.restore import Restore
 from facesvc.backup.shelf import Shelf, keys_at_hand
 from facesvc.cli import doctor_security
 from facesvc.cli.findings import Level
+from facesvc.cli.init import tokens_in
+from facesvc.config import GallerySettings
 from facesvc.database.opening import open_database
 from facesvc.errors import DependencyError
 from facesvc.gallery import EmbeddingContract, Gallery
 from facesvc.gallery.masterkey import KeyFile
 from facesvc.security.roles import Role
-from facesvc.security.tokens import Tokens
 
 NOW = datetime.now(UTC)
 
@@ -129,14 +130,15 @@ def test_a_backup_that_was_changed_is_not_restored(box: Box, loot: Path, tmp_pat
 def test_a_restore_makes_no_revoked_token_good_again(box: Box, loot: Path) -> None:
     """Somebody who was put out waits for the box to go back in time, or sees to it."""
     own, path = KeyFile(box.etc / "master.key"), loot / "data" / "gallery.db"
+    gallery = GallerySettings(path=path, key_file=box.etc / "master.key")
     with closing(open_database(path)) as database:
-        tokens = Tokens(database, lambda: NOW)
+        tokens = tokens_in(database, gallery, NOW)
         tokens.revoke("door")
         text = tokens.create("since", Role.DOOR)[1]
     shelf = Shelf(loot / "backups", keys_at_hand([own]))
     Restore(shelf, shelf.names()[-1], [own], datetime.now(UTC), "somebody").to_file(path)
     with closing(open_database(path)) as database:
-        tokens = Tokens(database, lambda: NOW)
+        tokens = tokens_in(database, gallery, NOW)
         assert tokens.find(box.tokens["door"]) is None
         assert tokens.find(box.tokens["camera"]) is not None
         assert tokens.find(text) is not None

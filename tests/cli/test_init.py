@@ -14,7 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from facesvc.cli import commands
+from facesvc.cli.init import tokens_in
 from facesvc.client import CallError, Client, Credentials
+from facesvc.config import GallerySettings
 from facesvc.database.opening import open_database
 from facesvc.errors import AlreadyExistsError, ConfigError, DependencyError, InputError
 from facesvc.security.authority import expiry_of, identity_of, names_of
@@ -55,7 +57,8 @@ def test_it_makes_all_that_a_server_needs_and_shows_the_token_once(command: Comm
     assert f"--config {folder / 'facesvc.toml'} serve" in said
     assert {"box.office", "localhost", "127.0.0.1", "::1"} <= set(names_of(folder / "server.pem"))
     with closing(open_database(tmp_path / "data" / "gallery.db")) as database:
-        found = Tokens(database, lambda: datetime.now(UTC)).find(token)
+        key = GallerySettings(path=tmp_path / "data" / "gallery.db", key_file=folder / "master.key")
+        found = tokens_in(database, key, datetime.now(UTC)).find(token)
     assert found is not None
     assert (found.name, found.role) == ("admin", Role.ADMIN)
     server = tomllib.loads((folder / "facesvc.toml").read_text())["server"]
@@ -83,12 +86,16 @@ def test_a_service_does_not_print_the_token_into_its_log(command: Command, tmp_p
 
 
 def test_a_second_time_elsewhere_makes_another_administrator_of_the_same_gallery(
-    command: Command, tmp_path: Path
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("one", "two", "three"):
+    command("init", "--folder", tmp_path / "one")
+    with pytest.raises(DependencyError, match="its key is missing"):
+        command("init", "--folder", tmp_path / "two")
+    monkeypatch.setenv("FACESVC_GALLERY__KEY_FILE", str(tmp_path / "one" / "master.key"))
+    for name in ("two", "three"):
         command("init", "--folder", tmp_path / name)
     with closing(open_database(tmp_path / "data" / "gallery.db")) as database:
-        tokens = Tokens(database, lambda: datetime.now(UTC))
+        tokens = Tokens(database, bytes(32), lambda: datetime.now(UTC))
         assert {token.name for token in tokens.list_tokens()} == {"admin", "admin-2", "admin-3"}
         tokens.revoke("admin")
         tokens.revoke("admin-2")

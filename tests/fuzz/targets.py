@@ -202,7 +202,7 @@ def run_backup_manifest(data: bytes) -> None:
 
 @cache
 def _tokens() -> Tokens:
-    return Tokens(SqliteDatabase(workplace() / "tokens.db"), lambda: datetime.now(UTC))
+    return Tokens(SqliteDatabase(workplace() / "tokens.db"), bytes(32), lambda: datetime.now(UTC))
 
 
 def run_token(data: bytes) -> None:

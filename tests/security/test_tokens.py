@@ -18,6 +18,7 @@ from facesvc.security.tokens import Tokens
 
 NOW = datetime(2026, 3, 2, 8, 30, 15, 123457, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+KEY = bytes(range(32))
 DOOR = Scope(camera_ids=frozenset({"door-1", "door-2"}), collection_ids=frozenset({"staff"}), names=True)
 
 
@@ -38,14 +39,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(database: Database, clock: Clock) -> Tokens:
-    return Tokens(database, clock)
+    return Tokens(database, KEY, clock)
 
 
 @pytest.fixture
 def offline(clock: Clock, tmp_path: Path) -> Iterator[Tokens]:
     """Where the database makes no difference."""
     with closing(open_database(tmp_path / "gallery.db")) as opened:
-        yield Tokens(opened, clock)
+        yield Tokens(opened, KEY, clock)
 
 
 def test_who_shows_a_token_is_known_by_it(tokens: Tokens) -> None:
@@ -57,15 +58,40 @@ def test_who_shows_a_token_is_known_by_it(tokens: Tokens) -> None:
     assert tokens.list_tokens() == [token]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "role = 'admin'",
+        "name = 'somebody'",
+        """scope = '{"camera_ids": [], "collection_ids": [], "names": true}'""",
+        "expire_time = NULL",
+        "create_time = create_time - 1",
+    ],
+)
+def test_what_is_changed_in_the_database_makes_a_token_worthless(
+    database: Database, tokens: Tokens, change: str
+) -> None:
+    _, text = tokens.create("gate", Role.DOOR, DOOR, NOW + HOUR)
+    database.execute(f"UPDATE tokens SET {change}")
+    tokens.refresh()
+    assert len(tokens.list_tokens()) == 1
+    assert tokens.find(text) is None
+
+
+def test_a_token_is_worth_nothing_under_another_key(database: Database, clock: Clock, tokens: Tokens) -> None:
+    _, text = tokens.create("gate", Role.DOOR)
+    assert Tokens(database, bytes(32), clock).find(text) is None
+
+
 def test_another_opening_of_the_database_knows_the_same(database: Database, clock: Clock, tokens: Tokens) -> None:
     made = [tokens.create("a", Role.CAMERA, DOOR, NOW + HOUR), tokens.create("b", Role.ADMIN)]
-    again = Tokens(database, clock)
+    again = Tokens(database, KEY, clock)
     assert [again.find(text) for _, text in made] == [token for token, _ in made]
     assert sorted(again.list_tokens(), key=lambda token: token.name) == [token for token, _ in made]
 
 
 def test_what_another_box_did_is_learnt_by_refreshing(database: Database, clock: Clock, tokens: Tokens) -> None:
-    other = Tokens(database, clock)
+    other = Tokens(database, KEY, clock)
     token, text = other.create("camera", Role.CAMERA)
     assert tokens.find(text) is None
     tokens.refresh()
@@ -79,7 +105,7 @@ def test_what_another_box_did_is_learnt_by_refreshing(database: Database, clock:
 def test_a_token_of_another_box_is_revoked_and_its_name_taken_without_a_refresh(
     database: Database, clock: Clock, tokens: Tokens
 ) -> None:
-    other = Tokens(database, clock)
+    other = Tokens(database, KEY, clock)
     token, _ = other.create("camera", Role.CAMERA)
     with pytest.raises(AlreadyExistsError, match="camera"):
         tokens.create("camera", Role.DOOR)
@@ -196,7 +222,7 @@ def test_of_two_that_want_a_name_one_gets_it(database: Database, clock: Clock, t
         except AlreadyExistsError:
             outcomes.append("taken")
 
-    threads = [threading.Thread(target=want, args=(box,)) for box in (tokens, Tokens(database, clock))]
+    threads = [threading.Thread(target=want, args=(box,)) for box in (tokens, Tokens(database, KEY, clock))]
     for thread in threads:
         thread.start()
     for thread in threads:
