@@ -19,7 +19,7 @@ demo: $(VENV)/.run ## enrol seven people, stream a moving camera, print who was 
 
 plugins: $(VENV)/.plugins ## install the plugins too
 
-test: $(VENV)/.dev ## the tests that fit into four minutes on two cores
+test: $(VENV)/.dev ## the tests but the slow ones: under six minutes on two cores
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-all: $(VENV)/.dev ## all tests, the slow ones too

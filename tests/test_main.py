@@ -33,6 +33,7 @@ def test_an_opencv_that_cannot_start_is_one_line_with_the_cure(tmp_path: Path) -
     assert "pip install opencv-python-headless" in line
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_wrong_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "facesvc.toml"
     path.write_text("[limits]\nmax_faces = 0\n")

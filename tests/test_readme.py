@@ -99,6 +99,7 @@ def test_enrol_list_recognise(desk: Path, environment: dict[str, str], address: 
     assert (desk / "annotated.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_who_is_there(desk: Path, environment: dict[str, str], address: str) -> None:
     shown = run(blocks("sh")[3], desk, environment, address)
@@ -133,6 +134,7 @@ def test_buf_curl(desk: Path, environment: dict[str, str], address: str) -> None
     assert '"name": "presence"' in listed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_what_is_kept_of_people(desk: Path, environment: dict[str, str], address: str) -> None:
     enrol_somebody(desk, environment, address)

@@ -116,11 +116,13 @@ def test_licences_are_known_of_what_is_installed(bill: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_is_the_same_each_time(text: str, tmp_path: Path) -> None:
     assert write(tmp_path / "again.json", PYTHONHASHSEED="7", TZ="Pacific/Auckland", LC_ALL="C") == text
     assert "timestamp" not in json.loads(text)["metadata"]
 
 
+@pytest.mark.slow
 def test_its_serial_number_is_a_hash_of_the_rest(text: str, tmp_path: Path) -> None:
     """In a copy of the tree with one hash less."""
     for name in ("deploy", "plugins"):

@@ -42,6 +42,11 @@ def actor_of(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     return f"{access.principal().name} at {unquote(context.peer())}"
 
 
+def asker_of(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+    """Who asks, and from where; not from which port, so that who connects anew is no other."""
+    return f"{access.principal().name} at {unquote(access.address_of(context.peer()))}"
+
+
 async def noted(service: Service, actor: str, change: Callable[[], R], notes: Callable[[R], Iterable[Note]]) -> R:
     """The result of a change, made in a thread and written into the log there, once for each person it was about."""
 

@@ -1,16 +1,17 @@
 """What is doubtful in a collection: long work beside that of the cameras, in a thread that gives way to theirs."""
 
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
+from facesvc.api.disclosure import Told
 from facesvc.api.naming import collection_of
 from facesvc.api.service import Service
 from facesvc.api.workers import Background
 from facesvc.errors import ExhaustedError, InputError, PreconditionError
 from facesvc.gallery import Sample
-from facesvc.gallery.checkup import UNLIKE_FALSE_MATCH_RATE, Bounds, FalseMatchRate, Finding, check
+from facesvc.gallery.checkup import UNLIKE_FALSE_MATCH_RATE, Bounds, FalseMatchRate, Finding, Kind, check
 from facesvc.gallery.likeness import Proceed
 from facesvc.models.calibration import Calibration, OperatingPoint, supports
 from facesvc.v1 import enrollment_pb2
@@ -31,9 +32,9 @@ class Checkups:
         self._running = threading.Lock()
 
     async def check(
-        self, service: Service, request: enrollment_pb2.CheckGalleryRequest
-    ) -> AsyncGenerator[enrollment_pb2.CheckGalleryResponse, None]:
-        """The findings, the worst first.
+        self, service: Service, request: enrollment_pb2.CheckGalleryRequest, told: Told
+    ) -> list[enrollment_pb2.CheckGalleryResponse]:
+        """The findings, the worst first; by ids for who is not told how alike people are, or the order would say it.
 
         Raises ``ExhaustedError`` (``CHECK_RUNNING``) while another check runs, and ``PreconditionError`` where there
         are too many samples, or the error rates of the models are not known.
@@ -45,11 +46,14 @@ class Checkups:
         with Background() as background:
             try:
                 count = request.max_findings or _DEFAULT_FINDINGS
-                findings = await background.run(self._check, service, collection_id, count, left)
+                # Nor may it be said which are the worst by asking for few of them.
+                sought = count if told.exact else MAX_FINDINGS
+                findings = await background.run(self._check, service, collection_id, sought, left)
             finally:
                 left.set()
-        for finding in findings:
-            yield _message(finding)
+        if not told.exact:
+            findings = sorted(findings, key=_by_ids)
+        return [_message(finding) for finding in findings[:count]]
 
     def _check(self, service: Service, collection_id: str, max_findings: int, left: threading.Event) -> list[Finding]:
         """In a thread: the findings; given up once ``left`` is set."""
@@ -118,6 +122,11 @@ def false_match_rate(calibration: Calibration) -> FalseMatchRate:
 def _supported(calibration: Calibration) -> list[OperatingPoint]:
     """The points that enough pairs were compared for, the most tolerant first."""
     return [point for point in calibration.points if supports(calibration.impostor_pairs, point.fmr)]
+
+
+def _by_ids(finding: Finding) -> tuple[int, str, str, list[str]]:
+    """The kinds stay in their order."""
+    return list(Kind).index(finding.kind), finding.subject_id, finding.other_subject_id, sorted(finding.sample_ids)
 
 
 def _message(finding: Finding) -> enrollment_pb2.CheckGalleryResponse:

@@ -17,9 +17,16 @@ Everybody who is limited to cameras (``Scope.camera_ids``) is told of what these
 down to the threshold, or else to -1, and candidates below the threshold are left out. A grid is not enough: whoever
 asks 10,000 times about faces of their own choice, and is told each similarity to the next 0.1, has the template
 afterwards (a cosine of 0.96 to it), by nothing but a weighted mean of these faces, over which the rounding averages
-out. Nor may the order of answers say which of two faces is nearer, for that is a similarity, too. So there is no hill
-to climb from below the threshold; ``tests/api/test_hill_climb.py`` has the figures. Who has passed for somebody already
-can still feel their way along the threshold: against that stand ``limits.probes_per_second``, and the audit log.
+out. Nor may the order of answers say which of two faces is nearer, for that is a similarity, too: candidates and the
+findings about a gallery come by their ids, and of more than were asked for the first by these. So there is no hill to
+climb from below the threshold; ``tests/api/test_hill_climb.py`` has the figures.
+
+What remains: a match says who of those that reach the threshold is the likest, and a finding names their likest
+samples. Who has passed for somebody already can still feel their way along the threshold; a conflict upon enrolment
+says yes or no about a face, and so does the word that a sample is hardly like the others. Against these stand
+``limits.probes_per_second`` and ``probes_per_day``, an end after so many conflicts, and the audit log. The score of a
+liveness model is told as it is: it says nothing of who somebody is, but who makes masks can climb by it. A list of
+events says nothing of those that are not told (``past``); the tokens of a watch count them, and move when they happen.
 """
 
 from collections.abc import Iterable
@@ -76,11 +83,12 @@ def told(caller: Principal) -> Told:
     return _NAMES if caller.role is Role.CAMERA and caller.scope.names else _TABLE[caller.role]
 
 
-def faces(caller: Principal, messages: Iterable[recognition_pb2.RecognizedFace]) -> None:
-    """Take out of recognised faces what the caller is not to know."""
+def faces(caller: Principal, messages: Iterable[recognition_pb2.RecognizedFace], max_candidates: int) -> None:
+    """Take out of recognised faces what the caller is not to know, and candidates beyond so many."""
     for message in messages:
         if message.HasField("decision"):
             _decision(told(caller), message.decision)
+            del message.decision.candidates[max_candidates:]
 
 
 def event(caller: Principal, message: presence_pb2.Event) -> bool:
@@ -115,14 +123,22 @@ def server_info(caller: Principal, message: admin_pb2.GetServerInfoResponse) -> 
     ]
     del message.collections[:]
     message.collections.extend(shown)
+    if caller.role in {Role.CAMERA, Role.DOOR} or caller.scope.collection_ids:
+        # How many people there are in the others.
+        message.model_pack.ClearField("embedded_sample_count")
+        for policy in message.policies:
+            policy.ClearField("false_positive_identification_rate")
     return message
 
 
 def statistics(caller: Principal, message: admin_pb2.GetStatisticsResponse) -> admin_pb2.GetStatisticsResponse:
-    """What was done, with the streams of the caller's cameras."""
+    """What was done, with the streams of the caller's cameras, and the plugins for who looks after the box."""
     shown = [one for one in message.streams if caller.scope.has_camera(one.camera_id)]
     del message.streams[:]
     message.streams.extend(shown)
+    if caller.role not in {Role.AUDITOR, Role.ADMIN}:
+        # What a plugin says of its troubles may be anything, also about people.
+        del message.plugins[:]
     return message
 
 
@@ -130,8 +146,10 @@ def _decision(known: Told, message: common_pb2.Decision) -> None:
     if known.exact:
         return
     shown = [one for one in message.candidates if known.subject_id and one.similarity >= message.threshold]
+    # The order says who is the likest; that may be known of the subject alone.
+    likest = message.subject.subject_id
     del message.candidates[:]
-    message.candidates.extend(shown)
+    message.candidates.extend(sorted(shown, key=lambda one: (one.subject_id != likest, one.subject_id)))
     if not known.subject_id:
         message.ClearField("subject")
     for candidate in (*message.candidates, *([message.subject] if message.HasField("subject") else ())):

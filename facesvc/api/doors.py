@@ -35,7 +35,7 @@ _ACTIONS = {
 class Given:
     """What a nonce was given for, by ids alone, to whom, and until when by the clock."""
 
-    owner: Principal
+    owner: str
     event_id: str
     decision_id: str
     collection_id: str
@@ -48,9 +48,9 @@ class Nonces:
 
     def __init__(self) -> None:
         self._given: dict[str, Given] = {}
-        self._counts: Counter[Principal] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def give(self, owner: Principal, event: SeenEvent, clock: float) -> str:
+    def give(self, owner: str, event: SeenEvent, clock: float) -> str:
         """A new one."""
         self._make_room(owner, clock)
         nonce, decision_id = secrets.token_urlsafe(_BYTES), event.decision.decision_id
@@ -58,7 +58,7 @@ class Nonces:
         self.put_back(nonce, Given(owner, event.event_id, decision_id, event.collection_id, event.about, until))
         return nonce
 
-    def take(self, nonce: str, owner: Principal, event_id: str, clock: float) -> Given:
+    def take(self, nonce: str, owner: str, event_id: str, clock: float) -> Given:
         """What it was given for; it is used up. Raises ``PreconditionError``, and then whoever has it still does."""
         given = self._given.get(nonce)
         if given is None or given.owner != owner or given.event_id != event_id or given.until <= clock:
@@ -72,7 +72,7 @@ class Nonces:
         self._given[nonce] = given
         self._counts[given.owner] += 1
 
-    def _make_room(self, owner: Principal, clock: float) -> None:
+    def _make_room(self, owner: str, clock: float) -> None:
         for nonce in list(self._given):
             if self._given[nonce].until > clock:
                 break
@@ -103,7 +103,7 @@ async def acknowledge(
     the database broke at the very end it then stands there twice.
     """
     action = _action(request)
-    given = nonces.take(request.nonce, caller, request.event_id, service.clock())
+    given = nonces.take(request.nonce, caller.who, request.event_id, service.clock())
     reason = f": {request.reason}" if request.reason else ""
     words = f"door {request.door}: {action}{reason}; event {given.event_id}, decision {given.decision_id}"
 

@@ -11,12 +11,13 @@ from ulid import ULID
 
 from facesvc.api import audit, convert, corrections, disclosure, encodings, erasure, export
 from facesvc.api.access import principal
-from facesvc.api.audit import Note, actor_of
+from facesvc.api.audit import Note, actor_of, asker_of
 from facesvc.api.checkup import Checkups
 from facesvc.api.enrolling import Enrolment
 from facesvc.api.naming import collection_of, name_of
+from facesvc.api.probes import Probe
 from facesvc.api.service import Lobby
-from facesvc.errors import InputError
+from facesvc.errors import ExhaustedError, InputError
 from facesvc.gallery import Subject
 from facesvc.gallery.records import check_id, check_text
 from facesvc.v1 import enrollment_pb2, enrollment_pb2_grpc
@@ -24,6 +25,9 @@ from facesvc.v1 import enrollment_pb2, enrollment_pb2_grpc
 Context = grpc.aio.ServicerContext[Any, Any]
 MAX_PAGE_SIZE = 200
 _DEFAULT_PAGE_SIZE = 100
+MAX_CONFLICTS = 100
+"""So many faces of one stream may be somebody else's: each says of a face who has one like it."""
+_CONFLICTS_RETRY_S = 3600.0
 
 
 class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
@@ -142,10 +146,19 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         service = self._lobby.service
         timeout_s = service.settings.limits.enrollment_idle_timeout_seconds
         party, told = service.workers.party(patient=True), disclosure.told(principal())
+        conflicts = 0
         with service.enrollments.admitted():
             while (request := await self._lobby.next_message(requests, timeout_s, "ENROLLMENT_IDLE")) is not None:
                 enrolment = partial(Enrolment, service, request, actor_of(context), told)
-                yield await service.workers.run_next(party, enrolment, Enrolment.answer)
+                answer = await service.workers.run_next(party, enrolment, Enrolment.answer)
+                if answer.verdict == enrollment_pb2.ENROLLMENT_VERDICT_IDENTITY_CONFLICT:
+                    conflicts += 1
+                    probe = Probe(asker_of(context), "EnrollSamples", collection_of(request.collection_id))
+                    await service.probes.note(probe, 1, 1)
+                yield answer
+                if conflicts >= MAX_CONFLICTS and not told.exact:
+                    message = f"{conflicts} of these faces are somebody else's: ask an administrator, or come again"
+                    raise ExhaustedError(message, retry_delay_s=_CONFLICTS_RETRY_S, reason="TOO_MANY_PROBES")
 
     async def ExportSubject(  # noqa: N802 - gRPC's name
         self, request: enrollment_pb2.ExportSubjectRequest, context: Context
@@ -172,7 +185,8 @@ class EnrollmentServicer(enrollment_pb2_grpc.EnrollmentServiceServicer):
         self, request: enrollment_pb2.CheckGalleryRequest, context: Context
     ) -> AsyncIterator[enrollment_pb2.CheckGalleryResponse]:
         """What is doubtful in a collection."""
-        async for response in self._checkups.check(self._lobby.service, request):
+        told = disclosure.told(principal())
+        for response in await self._checkups.check(self._lobby.service, request, told):
             yield disclosure.finding(principal(), response)
 
 

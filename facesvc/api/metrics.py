@@ -18,14 +18,18 @@ from facesvc.errors import ConfigError
 from facesvc.security.authority import expiry_of
 from facesvc.v1 import admin_pb2, plugins_pb2
 
-_READING_TIMEOUT_S = 10.0
+_READING_TIMEOUT_S = 4.0  # less than a reader is given in all: it is told
 _FRAMES = ("received", "processed", "dropped", "skipped", "predicted", "failed")
 _EVENTS = ("delivered", "failures", "missed")
 _SET_ASIDE = ("waiting", "dead", "expired", "uncertain")
 
 
 class Box(Collector):
-    """How the box is, asked at each reading: on the event loop, from whichever thread reads."""
+    """How the box is, asked at each reading from a thread of its own.
+
+    The statistics are asked on the event loop, which owns them. All else may wait for a lock or the disk, and the loop
+    must not: it is asked in the thread that reads.
+    """
 
     def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, certificates: Sequence[Path]) -> None:
         self._service = service
@@ -37,13 +41,24 @@ class Box(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """All of it."""
-        reading = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
-        yield from reading.result(_READING_TIMEOUT_S)
+        """All of it; nothing once the box has stopped."""
+        found = self._gathered()
+        if found is not None:
+            yield from self._of_service()
+            yield from (*_of_load(found), *_of_streams(found.streams), *_of_plugins(found.plugins))
 
-    async def _read(self) -> list[Metric]:
-        found = await statistics.gathered(self._service)
-        return [*self._of_service(), *_of_load(found), *_of_streams(found.streams), *_of_plugins(found.plugins)]
+    def _gathered(self) -> admin_pb2.GetStatisticsResponse | None:
+        work = statistics.gathered(self._service)
+        try:
+            reading = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            return None
+        try:
+            return reading.result(_READING_TIMEOUT_S)
+        except TimeoutError:
+            reading.cancel()
+            raise
 
     def _of_service(self) -> Iterator[Metric]:
         service, gallery = self._service, self._service.gallery

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from facesvc.api import convert, convert_events, disclosure, doors, paging
+from facesvc.api import convert, convert_events, disclosure, doors, paging, past
 from facesvc.api.access import principal
 from facesvc.api.audit import actor_of
 from facesvc.api.service import Lobby, Service
@@ -92,7 +92,7 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
             return None
         answer = presence_pb2.WatchEventsResponse(event=message)
         if valid_for and isinstance(event, SeenEvent) and doors.wants_nonces(caller):
-            answer.nonce = self._nonces.give(caller, event, service.clock())
+            answer.nonce = self._nonces.give(caller.who, event, service.clock())
         return answer
 
     async def ListEvents(  # noqa: N802 - gRPC's name
@@ -100,14 +100,11 @@ class PresenceServicer(presence_pb2_grpc.PresenceServiceServicer):
     ) -> presence_pb2.ListEventsResponse:
         """Events of the past."""
         service, caller = self._lobby.service, principal()
-        size, key = paging.size_of(request), paging.key_after(request, (int, int))
-        after = (int(key[0]), int(key[1])) if key else None
-        wanted = _wanted(request, request.collection_id)
-        page = await service.observer.read(partial(service.journal.list_events, wanted, size, after))
-        messages = [convert_events.event(one, service.observer.valid_for(one)) for one in page.events]
+        events, token = await past.listed(service, request, _wanted(request, request.collection_id), caller)
+        messages = [convert_events.event(one, service.observer.valid_for(one)) for one in events]
         return presence_pb2.ListEventsResponse(
             events=[one for one in messages if disclosure.event(caller, one)],
-            next_page_token=paging.token_after(request, *page.next_after) if page.next_after else "",
+            next_page_token=token,
         )
 
     async def ListAttendance(  # noqa: N802 - gRPC's name

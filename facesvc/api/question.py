@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from facesvc.api import convert
+from facesvc.api import convert, disclosure
+from facesvc.api.access import principal
 from facesvc.api.engines import Engine
 from facesvc.api.service import Service
-from facesvc.errors import ImageError, InputError
+from facesvc.errors import ForbiddenError, ImageError, InputError
 from facesvc.gallery.records import check_id
 from facesvc.stream.policy import Policy
 from facesvc.stream.recognizer import Question
@@ -65,7 +66,7 @@ def parse_question(
 ) -> Question:
     """What a request asks of every picture.
 
-    Raises ``InputError``, whose field begins with ``path``, and what ``Policies.get`` does.
+    Raises ``InputError``, whose field begins with ``path``, ``ForbiddenError``, and what ``Policies.get`` does.
     """
     try:
         return _parse_question(service, request)
@@ -80,17 +81,27 @@ def _parse_question(
     if not 0 <= request.max_candidates <= MAX_CANDIDATES:
         message = f"must be 0 to {MAX_CANDIDATES}, not {request.max_candidates}"
         raise InputError(message, field="max_candidates")
+    told = disclosure.told(principal())
+    if request.filters and not told.subject_id:
+        # Who asks with one filter after the other would hear of somebody's metadata, and so who it is.
+        raise ForbiddenError(f"{principal().name} is told no names, and so may not filter by metadata")
     if request.collection_id:
         check_id(request.collection_id, "collection_id")
     look = Look.parse(service, request.options)
     return Question(
         request.collection_id or convert.DEFAULT_COLLECTION,
         _policy(service, request),
-        request.max_candidates or 1,
+        # Who is not to know which is the likest: all of them, of which ``disclosure.faces`` leaves so many.
+        MAX_CANDIDATES if told.subject_id and not told.exact else shown_candidates(request),
         look.minimum_face,
         look.max_faces,
         convert.filters_of(request.filters),
     )
+
+
+def shown_candidates(request: recognition_pb2.SearchRequest | recognition_pb2.StreamOpening) -> int:
+    """How many candidates are to be shown."""
+    return request.max_candidates or 1
 
 
 def _policy(service: Service, request: recognition_pb2.SearchRequest | recognition_pb2.StreamOpening) -> Policy:

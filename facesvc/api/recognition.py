@@ -3,17 +3,16 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 
 from facesvc.api import convert, corrections, disclosure
-from facesvc.api.access import address_of, principal
+from facesvc.api.access import principal
 from facesvc.api.arrivals import Arrival
-from facesvc.api.audit import actor_of
+from facesvc.api.audit import actor_of, asker_of
 from facesvc.api.camera import Stream
 from facesvc.api.probes import Probe
-from facesvc.api.question import Look, check_size, parse_question
+from facesvc.api.question import Look, check_size, parse_question, shown_candidates
 from facesvc.api.service import Lobby, Service
 from facesvc.errors import InputError
 from facesvc.stream.mailbox import Mailbox
@@ -52,7 +51,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         service = self._lobby.service
         look = Look.parse(service, request.options)
         analysis, timings = await look.analyse(service.clock(), request.image.data, embed=True)
-        await service.probes.note(Probe(_asker(context), "Embed"), len(analysis.faces), 0)
+        await service.probes.note(Probe(asker_of(context), "Embed"), len(analysis.faces), 0)
         return recognition_pb2.EmbedResponse(
             faces=[
                 recognition_pb2.EmbeddedFace(
@@ -98,7 +97,7 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
                 )
             )
         same = sum(face.same_person for face in compared)
-        await service.probes.note(Probe(_asker(context), "Compare"), len(compared), same)
+        await service.probes.note(Probe(asker_of(context), "Compare"), len(compared), same)
         # By what is told of them, or the order would say more: those that are told alike stay as they are.
         response.faces.extend(sorted(compared, key=lambda face: -face.similarity))
         return response
@@ -114,8 +113,8 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
         begun, answer, contract_id = await service.workers.run(_timed, service, request.image.data, question, now)
         faces = convert.recognized_faces(answer, question.max_candidates, service.clock())
         matches = sum(face.decision.outcome == common_pb2.OUTCOME_MATCH for face in faces)
-        await service.probes.note(Probe(_asker(context), "Search", question.collection_id), len(faces), matches)
-        disclosure.faces(principal(), faces)
+        await service.probes.note(Probe(asker_of(context), "Search", question.collection_id), len(faces), matches)
+        disclosure.faces(principal(), faces, shown_candidates(request))
         return recognition_pb2.SearchResponse(
             faces=faces,
             width=answer.analysis.width,
@@ -137,11 +136,11 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
             first = await self._lobby.next_message(requests, timeout_s, "STREAM_NOT_OPENED")
             if first is None or not first.HasField("opening"):
                 raise InputError("the first message of a stream must be its opening", field="opening")
-            stream = Stream(service, first.opening)
+            stream, shown = Stream(service, first.opening), shown_candidates(first.opening)
             with stream.counted():
                 async for response in stream.talk(requests, mailbox):
                     if response.HasField("result"):
-                        disclosure.faces(principal(), response.result.faces)
+                        disclosure.faces(principal(), response.result.faces, shown)
                     yield response
                 self._lobby.refuse_if_stopping()
 
@@ -150,11 +149,6 @@ class RecognitionServicer(recognition_pb2_grpc.RecognitionServiceServicer):
     ) -> recognition_pb2.CorrectMatchResponse:
         """Set right a sample by which somebody was taken for another."""
         return await corrections.correct(self._lobby.service, request, actor_of(context))
-
-
-def _asker(context: Context) -> str:
-    """Who asks, and from where; not from which port, so that who connects anew is no other."""
-    return f"{principal().name} at {unquote(address_of(context.peer()))}"
 
 
 def _timed(service: Service, data: bytes, question: Question, capture_time: datetime) -> tuple[float, Answer, str]:

@@ -34,9 +34,16 @@ def _check_collection(caller: Principal, message: Message) -> None:
 
 
 def _parts(message: Message, depth: int) -> Iterator[Message]:
-    """A message, and those within it that are set and not repeated."""
+    """A message and those within it; also such as are not set, and stand for their defaults, but for alternatives."""
     yield message
-    if depth:
-        for field, value in message.ListFields():
-            if isinstance(value, Message) and field.message_type is not None:
-                yield from _parts(value, depth - 1)
+    if not depth:
+        return
+    for field in message.DESCRIPTOR.fields:
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        value = getattr(message, field.name)
+        if field.is_repeated:
+            for one in value:
+                yield from _parts(one, depth - 1)
+        elif field.containing_oneof is None or message.HasField(field.name):
+            yield from _parts(value, depth - 1)

@@ -5,6 +5,7 @@ import socket
 import time
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -35,6 +36,8 @@ from facesvc.v1 import (
     recognition_pb2,
     recognition_pb2_grpc,
 )
+
+_log = structlog.get_logger(__name__)
 
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -107,17 +110,19 @@ class Server:
         if service.oidc is not None:
             work.append(service.oidc.published.run())
         self._tasks = [asyncio.create_task(one) for one in work]
+        for task in self._tasks:
+            task.add_done_callback(_report)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Turn new calls away, finish what runs, and close within the grace time."""
-        if self._exposition is not None:
-            await self._exposition.stop()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lobby.close()
         for task in self._tasks:
             task.cancel()
         await self._grpc.stop(self._settings.shutdown_grace_seconds)
+        if self._exposition is not None:
+            self._exposition.stop()
         if self._service is not None:
             await self._service.observer.stop()
             await self._service.probes.stop()
@@ -125,6 +130,12 @@ class Server:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A task that ended by a bug of ours is heard of."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the server no longer does all its work: restart it", exc_info=error)
 
 
 def _is_served_socket(address: str) -> bool:

@@ -5,7 +5,6 @@ time to wait.
 """
 
 import asyncio
-import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -99,7 +98,10 @@ def _packed(detail: Message) -> any_pb2.Any:
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler, so that what it raises leaves as a status; and counts how calls end."""
+    """Wraps every handler of the gatekeeper, so that what it raises leaves as a status; and counts how calls end.
+
+    Those are coroutines that take a stream of requests, and write answers themselves where there are many.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -114,26 +116,19 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler  # type: ignore[return-value]  # gRPC answers None with UNIMPLEMENTED
 
-        def unary(behaviour: Any) -> Any:
-            async def call(request: Any, context: Context) -> Any:
-                begun = time.perf_counter()
-                async with self._guarded(method, context):
-                    response = await behaviour(request, context)
-                    if not handler.response_streaming:
-                        self._calls.took(method, time.perf_counter() - begun)
-                    return response
+        streams = handler.response_streaming
+        behaviour: Any = handler.stream_stream if streams else handler.stream_unary
 
-            return call
+        async def call(requests: Any, context: Context) -> Any:
+            begun = time.perf_counter()
+            async with self._guarded(method, context):
+                response = await behaviour(requests, context)
+                if not streams:
+                    self._calls.took(method, time.perf_counter() - begun)
+                return response
 
-        def stream(behaviour: Any) -> Any:
-            async def call(request: Any, context: Context) -> Any:
-                async with self._guarded(method, context):
-                    async for response in behaviour(request, context):
-                        yield response
-
-            return call
-
-        return _wrapped(handler, unary, stream)
+        make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
+        return make(call, handler.request_deserializer, handler.response_serializer)
 
     @asynccontextmanager
     async def _guarded(self, method: str, context: Context) -> AsyncIterator[None]:
@@ -143,7 +138,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         # abort() leaves by an exception of its own, which is not ours to translate.
         except grpc.aio.AbortError:
             raise
-        except (asyncio.CancelledError, GeneratorExit):
+        except asyncio.CancelledError:
             self._calls.ended(method, "CANCELLED")
             raise
         except Exception as error:  # noqa: BLE001 - the one place where every error becomes a status
@@ -154,14 +149,3 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             await context.abort(sent.code, sent.details, sent.trailing_metadata)
         else:
             self._calls.ended(method, "OK")
-
-
-def _wrapped(handler: "Handler", unary: Callable[[Any], Any], stream: Callable[[Any], Any]) -> "Handler":
-    """A handler with something around what it does: ``stream`` where that yields its answers, else ``unary``."""
-    streams_in = "stream" if handler.request_streaming else "unary"
-    streams_out = "stream" if handler.response_streaming else "unary"
-    behaviour = getattr(handler, f"{streams_in}_{streams_out}")
-    around = stream(behaviour) if inspect.isasyncgenfunction(behaviour) else unary(behaviour)
-    make = getattr(grpc, f"{streams_in}_{streams_out}_rpc_method_handler")
-    result: Handler = make(around, handler.request_deserializer, handler.response_serializer)
-    return result

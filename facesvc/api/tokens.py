@@ -13,6 +13,7 @@ from facesvc.v1 import admin_pb2
 
 _ROLES = {admin_pb2.Role.Value(f"ROLE_{role.name}"): role for role in Role}
 _OF_CAMERAS = frozenset({Role.CAMERA, Role.DASHBOARD, Role.DOOR})
+_OF_ALL_GALLERIES = frozenset({Role.ADMIN, Role.AUDITOR})
 _NUMBERS = {role: number for number, role in _ROLES.items()}
 
 
@@ -27,6 +28,9 @@ async def create(service: Service, request: admin_pb2.CreateTokenRequest, actor:
             check_id(one, f"token.{field}")
     if asked.camera_ids and role not in _OF_CAMERAS:
         raise InputError("only cameras, dashboards and doors are limited to cameras", field="token.camera_ids")
+    if asked.collection_ids and role in _OF_ALL_GALLERIES:
+        words = f"a token of role {role.value} is for the whole box, and cannot be limited to galleries"
+        raise InputError(words, field="token.collection_ids")
     scope = Scope(
         camera_ids=frozenset(asked.camera_ids), collection_ids=frozenset(asked.collection_ids), names=asked.names
     )

@@ -1,6 +1,7 @@
 """``facesvc init``: all that a server needs to be secure from its first start."""
 
 import socket
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
@@ -110,6 +111,8 @@ def _check_address(listen: str) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & stat.S_IWOTH:
+            raise InputError(f"{folder} is for everybody to write into: choose a folder of its own", field="folder")
         folder.chmod(0o700)
     except OSError as error:
         raise DependencyError(f"{folder} cannot be made: {error.strerror}", reason="FOLDER_UNUSABLE") from error

@@ -61,13 +61,14 @@ class EventsMissedError(FacesvcError):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events or stays: ``start`` <= time < ``end``, and what is not empty."""
+    """Which events or stays: ``start`` <= time < ``end``, and what is not empty; events of all ``kinds`` for None."""
 
     start: datetime | None = None
     end: datetime | None = None
     collection_id: str = ""
     zone: str = ""
     subject_id: str = ""
+    kinds: frozenset[str] | None = None
 
     def conditions(self) -> tuple[list[str], dict[str, object]]:
         """For the columns that events and stays have in common: SQL, and its named parameters."""
@@ -76,12 +77,17 @@ class Wanted:
         return [f"{name} = :{name}" for name in given], dict(given)
 
 
+Place = tuple[int, int]
+"""Where an event stands in a list: its time in microseconds, and its number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events in order, and after which time (in microseconds) and number the next page begins; None on the last."""
+    """Events in order, the place of each, and after which one the next page begins; None on the last."""
 
     events: Sequence[Event]
-    next_after: tuple[int, int] | None
+    places: Sequence[Place]
+    next_after: Place | None
 
 
 class Journal:
@@ -207,7 +213,7 @@ class Journal:
         read = rows.event_from_row(found[0], self._sealer) if found else None
         return read[1] if read else None
 
-    def list_events(self, wanted: Wanted, limit: int, after: tuple[int, int] | None = None) -> Page:
+    def list_events(self, wanted: Wanted, limit: int, after: Place | None = None) -> Page:
         """Events by their time, oldest first; a page may be shorter than ``limit`` and not the last one."""
         conditions, parameters = wanted.conditions()
         if wanted.start is not None:
@@ -216,15 +222,21 @@ class Journal:
         if wanted.end is not None:
             conditions.append("event_time < :end")
             parameters["end"] = to_microseconds(wanted.end)
+        if wanted.kinds is not None:
+            named = {f"kind{number}": kind for number, kind in enumerate(sorted(wanted.kinds))}
+            conditions.append(f"kind IN ({', '.join(f':{name}' for name in named)})" if named else "FALSE")
+            parameters |= named
         if after is not None:
             conditions.append("(event_time, sequence) > (:time, :sequence)")
             parameters |= {"time": after[0], "sequence": after[1]}
         sql = rows.SELECT_EVENT + " WHERE " + (" AND ".join(conditions) or "TRUE") + _IN_ORDER
         found = self._database.select(sql, parameters | {"limit": limit + 1})
         page = found[:limit]
-        read = (rows.event_from_row(row, self._sealer) for row in page)
-        events = [event[1] for event in read if event is not None]
-        return Page(events, (page[-1][1], page[-1][0]) if len(found) > limit else None)
+        places = [(row[1], row[0]) for row in page]
+        read = zip(places, (rows.event_from_row(row, self._sealer) for row in page), strict=True)
+        events = [(place, event[1]) for place, event in read if event is not None]
+        next_after = places[-1] if len(found) > limit else None
+        return Page([event for _, event in events], [place for place, _ in events], next_after)
 
     def open_stays(self) -> list[Stay]:
         """Of those who are present, as this box has seen them."""

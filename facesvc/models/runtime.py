@@ -88,7 +88,8 @@ class Network:
         """The graph in the file ``path``, on the first of ``providers`` (or ``AUTO``) that works; the CPU always does.
 
         ``many_sizes`` says that hardly two inputs are of one size; then memory is given back after each. ``on_trial``
-        is for a graph that nobody vouches for: it runs as it stands, slowly, within ``_TRIAL_BYTES`` and ``_TRIAL_S``.
+        is for a graph that nobody vouches for: it runs as it stands, slowly, within ``_TRIAL_BYTES`` and ``_TRIAL_S``;
+        the time is looked at between two nodes, so that a single one that is large enough can take longer.
 
         A provider that was wanted and is not in use gives a warning in the log with the reason. With ``strict`` it is
         a ``DependencyError``, and so is a node that falls back to the CPU where that is not in the list; under ``AUTO``

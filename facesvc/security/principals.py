@@ -43,3 +43,8 @@ class Principal:
     scope: Scope = Scope()
     token_id: str = ""
     expire_time: datetime | None = None
+
+    @property
+    def who(self) -> str:
+        """The same for as long as they are the same, also with a renewed certificate or JWT."""
+        return f"{self.role.value} {self.name} {self.token_id}"

@@ -72,7 +72,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "/facesvc.v1.EnrollmentService/DeleteSample": _rule(_CHANGE, _ENROLLER),
         "/facesvc.v1.EnrollmentService/MergeSubjects": _rule(_CHANGE, _ENROLLER),
         "/facesvc.v1.EnrollmentService/SplitSubject": _rule(_CHANGE, _ENROLLER),
-        "/facesvc.v1.EnrollmentService/CheckGallery": _rule(_READ, _ENROLLER),
+        "/facesvc.v1.EnrollmentService/CheckGallery": _rule(_PROBE, _ENROLLER),
         "/facesvc.v1.EnrollmentService/ImportEncodings": _rule(_CHANGE),
         "/facesvc.v1.EnrollmentService/ExportEncodings": _rule(_READ),
         "/facesvc.v1.EnrollmentService/ExportSubject": _rule(_READ),

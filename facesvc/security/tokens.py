@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from ulid import ULID
 
 from facesvc.database import Database, Row, Schema, Step, from_microseconds, migrate, to_microseconds
@@ -26,6 +27,7 @@ from facesvc.security.roles import Role
 
 TOKENS_KEY = "tokens"
 """What the key is for, where it is derived from the gallery's."""
+_log = structlog.get_logger(__name__)
 _SECRET_BYTES = 32
 _FORM = re.compile(r"fsv_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
@@ -90,8 +92,7 @@ class Tokens:
     def refresh(self) -> None:
         """Learn of what other boxes have changed."""
         with self._refreshing:  # or what one thread read before a token was revoked would be kept after it
-            found = self._database.select(_SELECT)
-            self._known = {row[0]: (_from_row(row), row) for row in found}
+            self._known = {row[0]: (token, row) for row in self._database.select(_SELECT) if (token := _read(row))}
 
     def find(self, text: str) -> Token | None:
         """The token whose secret somebody has shown; None for one that is none, is over, or was revoked."""
@@ -155,9 +156,10 @@ class Tokens:
         """Make a token worthless, from this moment on, and its name free. Raises ``NotFoundError``."""
         found = self._database.select(_REVOKE, (name,))
         self.refresh()
-        if not found:
+        token = _read(found[0]) if found else None
+        if token is None:
             raise NotFoundError(f"there is no token {name!a}", field="name")
-        return _from_row(found[0])
+        return token
 
 
 def _to_row(token: Token) -> Row:
@@ -176,6 +178,15 @@ def _to_row(token: Token) -> Row:
         to_microseconds(token.create_time),
         None if token.expire_time is None else to_microseconds(token.expire_time),
     )
+
+
+def _read(row: Row) -> Token | None:
+    """A token; None for a row that is none of this version's: it opens nothing, and stops nobody."""
+    try:
+        return _from_row(row)
+    except (ValueError, KeyError, TypeError) as error:
+        _log.warning("a token cannot be read, and opens nothing", token_id=row[0], problem=str(error))
+        return None
 
 
 def _from_row(row: Row) -> Token:

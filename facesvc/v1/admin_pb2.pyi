@@ -646,7 +646,7 @@ class GetStatisticsResponse(_message.Message):
 
     @_builtins.property
     def plugins(self) -> _containers.RepeatedCompositeFieldContainer[_plugins_pb2.PluginStatus]:
-        """The plugins at work, by name."""
+        """The plugins at work, by name; for auditors and administrators."""
 
     def __init__(
         self,

@@ -445,8 +445,9 @@ class Decision(_message.Message):
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """The best candidates, best first, down to the similarity of nobody in particular: what debugging needs, not access
-        control. At most as many as were asked for; for all but the administrator only those that reach the threshold.
+        """The best candidates, down to the similarity of nobody in particular: what debugging needs, not access control. At
+        most as many as were asked for. For the administrator best first; for others only those that reach the threshold,
+        the person of a match first and then by id.
         """
 
     @_builtins.property

@@ -218,7 +218,7 @@ class EnrollmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckGallery(self, request, context):
-        """What is doubtful in a collection, the worst first, each with what to do.
+        """What is doubtful in a collection, each with what to do: the worst first, for all but the administrator by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,7 +68,7 @@ class EnrollmentServiceStub:
     SplitSubject: _grpc.UnaryUnaryMultiCallable[_enrollment_pb2.SplitSubjectRequest, _enrollment_pb2.SplitSubjectResponse]
     """Some samples turn out to show somebody else: they become those of a new person, or of one who is there."""
     CheckGallery: _grpc.UnaryStreamMultiCallable[_enrollment_pb2.CheckGalleryRequest, _enrollment_pb2.CheckGalleryResponse]
-    """What is doubtful in a collection, the worst first, each with what to do."""
+    """What is doubtful in a collection, each with what to do: the worst first, for all but the administrator by id."""
 
 @_typing.type_check_only
 class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
@@ -110,7 +110,7 @@ class EnrollmentServiceAsyncStub(EnrollmentServiceStub):
     SplitSubject: _aio.UnaryUnaryMultiCallable[_enrollment_pb2.SplitSubjectRequest, _enrollment_pb2.SplitSubjectResponse]  # type: ignore[assignment]
     """Some samples turn out to show somebody else: they become those of a new person, or of one who is there."""
     CheckGallery: _aio.UnaryStreamMultiCallable[_enrollment_pb2.CheckGalleryRequest, _enrollment_pb2.CheckGalleryResponse]  # type: ignore[assignment]
-    """What is doubtful in a collection, the worst first, each with what to do."""
+    """What is doubtful in a collection, each with what to do: the worst first, for all but the administrator by id."""
 
 class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Enrolment. What was acknowledged survives a crash, and the next search sees it. An unknown id is NOT_FOUND."""
@@ -239,6 +239,6 @@ class EnrollmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrollment_pb2.CheckGalleryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_enrollment_pb2.CheckGalleryResponse], _abc.AsyncIterator[_enrollment_pb2.CheckGalleryResponse]]:
-        """What is doubtful in a collection, the worst first, each with what to do."""
+        """What is doubtful in a collection, each with what to do: the worst first, for all but the administrator by id."""
 
 def add_EnrollmentServiceServicer_to_server(servicer: EnrollmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -790,7 +790,7 @@ class StreamOpening(_message.Message):
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SubjectFilter]:
-        """As SearchRequest.filters."""
+        """As SearchRequest.filters. Refused to a camera whose token has no names: it would learn who somebody is."""
 
     def __init__(
         self,

@@ -20,8 +20,9 @@ MAX_CHUNKS = 20_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 _START_OF_SCAN, _END = 0xDA, 0xD9
-# ITU T.81, B.1.1.2: fill bytes and a code; 0 is a byte of a scan. Of these codes 1, D0 to D7 and D8 stand alone.
-_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])", re.DOTALL)
+# ITU T.81, B.1.1.2: fill bytes and a code; 0 is a byte of a scan. Of these codes 1, D0 to D7 and D8 stand alone. Only
+# the last fill byte is looked for: with all of them a run of these would take time with the square of its length.
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])", re.DOTALL)
 
 
 def check(data: bytes) -> None:

@@ -14,7 +14,7 @@ from api.pictures import textured
 from api.test_recognition import enrol
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from facesvc.api import audit
+from facesvc.api import access, audit
 from facesvc.client import CallError
 from facesvc.errors import DependencyError
 from facesvc.events.audit import Asked
@@ -288,5 +288,6 @@ async def test_old_entries_are_dropped_and_the_rest_verifies(start: Start) -> No
     ("peer", "actor"),
     [("ipv4:127.0.0.1:5", "local at ipv4:127.0.0.1:5"), ("ipv6:%5B::1%5D:5", "local at ipv6:[::1]:5")],
 )
-def test_an_actor_is_where_the_call_comes_from(peer: str, actor: str) -> None:
+def test_an_actor_is_where_the_call_comes_from(peer: str, actor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "principal", lambda: access.LOCAL)
     assert audit.actor_of(SimpleNamespace(peer=lambda: peer)) == actor  # type: ignore[arg-type]  # all that is asked for

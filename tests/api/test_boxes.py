@@ -194,6 +194,7 @@ async def test_a_box_that_is_away_keeps_the_receipt_back(
             assert receipt.box_ids == ["lab", "lobby"]
 
 
+@pytest.mark.slow
 async def test_a_box_may_change_whom_another_made_known_a_moment_ago(boxes: list[Box], guest_png: bytes) -> None:
     for number in range(10):
         lobby, lab = boxes[number % 3].client, boxes[(number + 1) % 3].client

@@ -266,16 +266,16 @@ async def test_the_blocking_client_says_it_too(guarded: Guarded) -> None:
 
 def test_a_nonce_is_good_for_a_minute() -> None:
     nonces, event = Nonces(), seen()
-    first, second = nonces.give(FRONT, event, 100.0), nonces.give(FRONT, event, 100.0)
-    nonces.take(first, FRONT, event.event_id, 100.0 + LIFETIME_S - 0.001)
+    first, second = nonces.give(FRONT.who, event, 100.0), nonces.give(FRONT.who, event, 100.0)
+    nonces.take(first, FRONT.who, event.event_id, 100.0 + LIFETIME_S - 0.001)
     with pytest.raises(PreconditionError):
-        nonces.take(second, FRONT, event.event_id, 100.0 + LIFETIME_S)
+        nonces.take(second, FRONT.who, event.event_id, 100.0 + LIFETIME_S)
 
 
 def test_what_is_past_its_time_is_forgotten() -> None:
     nonces, event = Nonces(), seen()
     for _ in range(10):
-        nonces.give(FRONT, event, 0.0)
+        nonces.give(FRONT.who, event, 0.0)
     nonces.give(BACK, event, LIFETIME_S)
     assert len(nonces._given) == 1
     assert dict(nonces._counts) == {BACK: 1}
@@ -284,12 +284,12 @@ def test_what_is_past_its_time_is_forgotten() -> None:
 def test_nobody_takes_the_room_of_all_others() -> None:
     nonces, event = Nonces(), seen()
     own = nonces.give(BACK, event, 0.0)
-    given = [nonces.give(FRONT, event, 0.0) for _ in range(MOST_OF_ONE + 5)]
+    given = [nonces.give(FRONT.who, event, 0.0) for _ in range(MOST_OF_ONE + 5)]
     assert len(nonces._given) == MOST_OF_ONE + 1
     for nonce in given[:5]:
         with pytest.raises(PreconditionError):
-            nonces.take(nonce, FRONT, event.event_id, 1.0)
-    nonces.take(given[5], FRONT, event.event_id, 1.0)
+            nonces.take(nonce, FRONT.who, event.event_id, 1.0)
+    nonces.take(given[5], FRONT.who, event.event_id, 1.0)
     nonces.take(own, BACK, event.event_id, 1.0)
 
 
@@ -306,14 +306,14 @@ def test_of_too_many_the_oldest_are_forgotten() -> None:
 
 def test_a_nonce_that_was_put_back_is_good_again() -> None:
     nonces, event = Nonces(), seen()
-    nonce = nonces.give(FRONT, event, 0.0)
-    taken = nonces.take(nonce, FRONT, event.event_id, 1.0)
+    nonce = nonces.give(FRONT.who, event, 0.0)
+    taken = nonces.take(nonce, FRONT.who, event.event_id, 1.0)
     assert (taken.subject_id, taken.decision_id) == ("jane", event.decision.decision_id)
     nonces.put_back(nonce, taken)
-    assert nonces.take(nonce, FRONT, event.event_id, 59.0) == taken
+    assert nonces.take(nonce, FRONT.who, event.event_id, 59.0) == taken
     nonces.put_back(nonce, taken)
     with pytest.raises(PreconditionError):
-        nonces.take(nonce, FRONT, event.event_id, 60.0)
+        nonces.take(nonce, FRONT.who, event.event_id, 60.0)
 
 
 def test_the_same_name_by_another_token_is_somebody_else() -> None:

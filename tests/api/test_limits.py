@@ -5,9 +5,11 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+import pytest
 import pytest_asyncio
 from api.conftest import Vision
 from api.guarded import Guarded, refusal
@@ -15,9 +17,12 @@ from api.pictures import grey
 from api.test_access import DENIED, EXHAUSTED, UNAUTHENTICATED, Guard, guard
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sightings import sighting
 
+from facesvc.api.access import address_of
 from facesvc.client import CallError, frame, opening
 from facesvc.security.roles import Role
+from facesvc.stream.policy import Outcome
 from facesvc.v1 import admin_pb2, recognition_pb2, recognition_pb2_grpc
 
 __all__ = ["guard"]  # fixtures
@@ -70,6 +75,36 @@ async def test_a_request_that_does_not_come_is_waited_for_no_longer_than_set(gua
     error = await told(channel.stream_stream(DETECT)(silence(), timeout=20))
     assert (error.code, error.reason) == (LATE, "REQUEST_TOO_SLOW")
     assert str(error) == "no message came within 0.1 s: the call is ended"
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.7:51234", "ipv4:10.0.0.7"),
+        ("ipv6:%5B2001:db8:1:2:3:4:5:6%5D:51234", "ipv6:2001:db8:1:2::/64"),
+        ("ipv6:%5B::ffff:10.0.0.7%5D:51234", "ipv4:10.0.0.7"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_whoever_has_many_ports_or_addresses_is_one_caller(peer: str, address: str) -> None:
+    assert address_of(peer) == address
+
+
+async def test_who_is_put_out_hears_so_although_they_do_not_read(guarded: Guarded) -> None:
+    token = guarded.token("wall", Role.DASHBOARD)
+    call = guarded.channel(token).stream_stream("/facesvc.v1.PresenceService/WatchEvents")()
+    await call.write(b"")
+    await call.read()
+    now = datetime.now(UTC)
+    strangers = (sighting(track_id=f"t{n}", outcome=Outcome.UNKNOWN, seen_time=now) for n in range(4000))
+    guarded.service.observer.note(list(strangers))  # more than a connection holds for who does not read
+    await guarded.service.observer.read(lambda: None)
+    async with asyncio.timeout(20):
+        while guarded.service.observer._backlog:  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0)
+    guarded.service.tokens.revoke("wall")
+    guarded.server._gatekeeper.put_out()
+    assert (await told(call)).code is UNAUTHENTICATED
 
 
 async def test_a_stream_that_falls_silent_is_ended(guard: Guard) -> None:
@@ -202,20 +237,25 @@ async def test_an_administrator_is_held_to_the_limits_too(guard: Guard) -> None:
 
 
 async def test_health_is_for_everybody_but_not_without_an_end(guard: Guard) -> None:
-    guarded = await guard(max_streams_per_caller=3, max_calls_per_caller=2)
-    channel = guarded.channel()
-    stub = health_pb2_grpc.HealthStub(channel)
-    watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
-    for watch in watches:
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-    assert (await told(stub.Watch(health_pb2.HealthCheckRequest()))).reason == "TOO_MANY_OPEN_STREAMS"
-    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
-    hanging = [channel.stream_unary("/grpc.health.v1.Health/Check")(silence(), timeout=20) for _ in range(2)]
+    guarded = await guard(max_calls_per_caller=2)
+    stub = health_pb2_grpc.HealthStub(guarded.channel())
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    assert await _health(stub) is grpc.StatusCode.OK
+    hanging = guarded.channel().stream_unary("/grpc.health.v1.Health/Check")(silence(), timeout=20)
     async with asyncio.timeout(20):
         while (await _health(stub)) is not EXHAUSTED:
             pass
-    for call in (*watches, *hanging):
-        call.cancel()
+    assert (await told(stub.Watch(health_pb2.HealthCheckRequest()))).reason == "TOO_MANY_OPEN_CALLS"
+    watch.cancel()
+    hanging.cancel()
+
+
+async def test_strangers_are_not_listened_to_for_long(guarded: Guarded) -> None:
+    stub = health_pb2_grpc.HealthStub(guarded.channel())
+    error = await told(stub.Watch(health_pb2.HealthCheckRequest(service="x" * (1 << 20))))
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "and may have 1024" in str(error)
 
 
 async def _health(stub: health_pb2_grpc.HealthStub) -> grpc.StatusCode:

@@ -1,11 +1,9 @@
 """The metrics of a real server, read over HTTP and parsed by the library's own parser."""
 
 import asyncio
-import socket
-from contextlib import closing
-from datetime import UTC
+import threading
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,15 +15,13 @@ from api.test_events import PICTURE, note, pass_by, written
 from api.test_recognition import enrol
 from api.test_stream import Talk
 from cryptography import x509
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sightings import ENTRY, sighting
 
-from facesvc.api import exposition
-from facesvc.api.exposition import Exposition
+from facesvc.api import metrics
 from facesvc.api.server import Server
-from facesvc.config import MetricsSettings, Settings, load
-from facesvc.errors import ConfigError, DependencyError
+from facesvc.config import MetricsSettings, Settings
+from facesvc.gallery.gallery import Gallery
 from facesvc.security.roles import Role
 
 __all__ = ["plug", "script"]  # fixtures
@@ -156,51 +152,29 @@ async def test_refusals_and_the_end_of_certificates(settings: Settings, tmp_path
         assert (await values(guarded.server))["facesvc_certificate_expiry_time_seconds", "server.pem"] == 0
 
 
-async def test_who_says_nothing_keeps_the_next_reader_waiting_for_a_moment_only(
+async def test_the_loop_waits_neither_for_the_gallery_nor_for_the_disk(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exposition._Handler, "timeout", exposition._Handler.timeout / 25)
     running = await start()
-    with closing(socket.create_connection(("127.0.0.1", running.server.metrics_port))):
-        assert "facesvc_info" in await text_of(running.server)
+    asked: dict[str, int] = {}
+
+    def counted(gallery: Gallery) -> list[str]:
+        asked["gallery"] = threading.get_ident()
+        return []
+
+    def expired(path: Path) -> datetime:
+        asked["disk"] = threading.get_ident()
+        return datetime.now(UTC)
+
+    monkeypatch.setattr(Gallery, "collections", counted)
+    monkeypatch.setattr(metrics, "expiry_of", expired)
+    box = metrics.Box(running.service, asyncio.get_running_loop(), [Path("server.pem")])
+    assert await asyncio.to_thread(lambda: list(box.collect()))
+    assert set(asked) == {"gallery", "disk"}
+    assert threading.get_ident() not in asked.values()
 
 
-async def test_after_the_end_nothing_listens(start: Start) -> None:
-    running = await start()
-    await running.server.stop()
-    await running.server.stop()
-    with pytest.raises(httpx.ConnectError):
-        await text_of(running.server)
-
-
-def test_a_port_that_is_taken_is_said() -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(DependencyError, match=f"metrics.listen: cannot listen on {address}"):
-            Exposition(CollectorRegistry(), address).start()
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0:9000", "box.office:9000", "unix:/run/metrics", "127.0.0.1"])
-def test_metrics_are_for_this_machine_only(address: str, tmp_path: Path) -> None:
-    file = tmp_path / "facesvc.toml"
-    file.write_text(f'[metrics]\nlisten = "{address}"\n')
-    with pytest.raises(ConfigError, match=r"metrics\.listen: .*(this machine's alone|no address)"):
-        load(file)
-
-
-async def test_the_other_family_of_addresses() -> None:
-    if not socket.has_ipv6 or not _has_loopback6():
-        pytest.skip("this machine has no ::1")
-    shown: Any = Exposition(CollectorRegistry(), "[::1]:0")
-    port = shown.start()
-    async with httpx.AsyncClient(trust_env=False) as client:
-        assert (await client.get(f"http://[::1]:{port}/metrics")).status_code == 200
-    await shown.stop()
-
-
-def _has_loopback6() -> bool:
-    try:
-        with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)):
-            return True
-    except OSError:
-        return False
+async def test_of_a_box_that_has_stopped_there_is_nothing(start: Start) -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    assert list(metrics.Box((await start()).service, loop, []).collect()) == []

@@ -187,7 +187,11 @@ async def test_load_model_needs_a_vector_of_everybody(running: Running, group_jp
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("nobody", "NOT_FOUND"), ("../default", "INVALID_INPUT"), ("unmeasured", "POLICY_UNAVAILABLE")],
+    [
+        pytest.param("nobody", "NOT_FOUND", marks=pytest.mark.slow),
+        pytest.param("../default", "INVALID_INPUT", marks=pytest.mark.slow),
+        ("unmeasured", "POLICY_UNAVAILABLE"),
+    ],
 )
 async def test_what_cannot_be_loaded_changes_nothing(running: Running, name: str, reason: str) -> None:
     for call in (running.client.load_model(name), migrated(running.client, name)):
@@ -197,6 +201,7 @@ async def test_what_cannot_be_loaded_changes_nothing(running: Running, name: str
     assert (await running.client.server_info()).model_pack.name == "default"
 
 
+@pytest.mark.slow
 async def test_those_without_a_crop_are_listed(
     start: Start, keeping: Settings, portraits: list[bytes], group_jpeg: bytes
 ) -> None:
@@ -233,6 +238,7 @@ async def test_one_migration_at_a_time(running: Running, library: Library) -> No
     assert (await migrated(running.client, "other"))[-1].model_pack.name == "other"
 
 
+@pytest.mark.slow
 async def test_one_that_is_left_has_changed_nothing_and_can_be_begun_again(running: Running) -> None:
     left = running.client.migrate_gallery("other")
     assert (await anext(left)).stage == admin_pb2.MIGRATION_STAGE_LOADING
@@ -280,6 +286,7 @@ async def test_models_that_tell_nobody_apart_are_refused(
     assert (await running.client.server_info()).model_pack.name == "default"
 
 
+@pytest.mark.slow
 async def test_crops_that_turn_out_to_be_of_no_use_are_listed(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +305,7 @@ async def test_crops_that_turn_out_to_be_of_no_use_are_listed(
     assert len(missing) >= 4
 
 
+@pytest.mark.slow
 async def test_somebody_who_is_erased_before_the_check_does_not_fail_it(
     running: Running, monkeypatch: pytest.MonkeyPatch, group_jpeg: bytes
 ) -> None:
@@ -317,6 +325,7 @@ async def test_somebody_who_is_erased_before_the_check_does_not_fail_it(
     assert gone not in names(await running.client.search(group_jpeg))
 
 
+@pytest.mark.slow
 async def test_the_change_stands_where_it_cannot_be_remembered(
     running: Running, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +341,7 @@ async def test_the_change_stands_where_it_cannot_be_remembered(
     assert library.chosen() == before
 
 
+@pytest.mark.slow
 async def test_who_is_enrolled_at_the_last_moment_is_embedded_without_another_check(
     running: Running, monkeypatch: pytest.MonkeyPatch, guest_png: bytes
 ) -> None:
@@ -361,6 +371,7 @@ async def test_a_name_or_a_rollback(running: Running, name: str, rollback: bool)
     assert refusal.value.field == "name"
 
 
+@pytest.mark.slow
 async def test_an_enrolment_that_meets_the_change_is_made_under_the_new_contract(
     running: Running, library: Library, monkeypatch: pytest.MonkeyPatch, guest_png: bytes
 ) -> None:
@@ -416,6 +427,7 @@ async def test_models_that_cannot_honour_the_policy_of_an_open_stream_wait_for_i
     assert (await running.client.load_model("short")).active
 
 
+@pytest.mark.slow
 async def test_list_models_tells_which_is_at_work(running: Running, library: Library) -> None:
     (library.folder / "other" / "manifest.json").write_text("{}")
     listed = {pack.name: pack for pack in await running.client.list_models()}

@@ -105,6 +105,7 @@ async def test_an_event_is_for_the_box_that_saw_it_and_erasure_for_all(
     await tells_of(boxes["lab"], "tom", [])
 
 
+@pytest.mark.slow
 async def test_while_the_database_is_away_the_plugins_are_still_shown(
     boxes: dict[str, Box], scripts: dict[str, Script], guest_png: bytes, postgres_server: PostgresServer
 ) -> None:

@@ -88,7 +88,7 @@ def serving(site: Path, pack_cache: Path, mode: str) -> Iterator[tuple[subproces
 
 
 @pytest.mark.parametrize(
-    "mode", ["good", "thread", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("start", "task", "stop"))]
+    "mode", ["good", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("thread", "start", "task", "stop"))]
 )
 def test_a_plugin_of_another_distribution_is_at_work_and_does_not_keep_the_server(
     site: Path, pack_cache: Path, mode: str

@@ -14,7 +14,7 @@ from facesvc.client import frame, opening
 from facesvc.config import Settings
 from facesvc.security.principals import Scope
 from facesvc.security.roles import Role
-from facesvc.v1 import enrollment_pb2
+from facesvc.v1 import admin_pb2, enrollment_pb2, enrollment_pb2_grpc
 
 
 @pytest_asyncio.fixture
@@ -54,6 +54,25 @@ async def test_a_gallery_that_is_not_the_tokens_is_refused(guarded: Guarded) -> 
         client.search(grey(), collection_id="office"),
     ):
         assert (await refusal(call)).reason == "WRONG_COLLECTION"
+
+
+async def test_what_is_left_out_stands_for_its_default(guarded: Guarded) -> None:
+    channel = guarded.channel(guarded.token("desk", Role.ENROLLER, scope=scope(galleries=("lab",))))
+    stub = enrollment_pb2_grpc.EnrollmentServiceStub(channel)
+    for call in (
+        stub.CreateSubject(enrollment_pb2.CreateSubjectRequest()),
+        stub.UpdateSubject(enrollment_pb2.UpdateSubjectRequest()),
+    ):
+        assert (await refusal(call)).reason == "WRONG_COLLECTION"
+
+
+@pytest.mark.parametrize("role", [admin_pb2.ROLE_ADMIN, admin_pb2.ROLE_AUDITOR])
+async def test_who_sees_the_whole_box_is_not_limited_to_a_gallery(
+    guarded: Guarded, role: admin_pb2.Role.ValueType
+) -> None:
+    admin = guarded.client(guarded.token("admin", Role.ADMIN))
+    refused = await refusal(admin.create_token(admin_pb2.Token(name="half", role=role, collection_ids=["lab"])))
+    assert (refused.field, "cannot be limited to galleries" in str(refused)) == ("token.collection_ids", True)
 
 
 @pytest.mark.parametrize("collection", ["", "office"])

@@ -47,7 +47,7 @@ def box(pack_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "packs"
 
 
-@pytest.mark.parametrize("mode", ["latency", "throughput"])
+@pytest.mark.parametrize("mode", ["latency", pytest.param("throughput", marks=pytest.mark.slow)])
 def test_tuning_is_printed_written_down_and_used(
     mode: tuning.Mode, box: Path, facesvc: Facesvc, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def few_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 RATE = bench_gallery_import.GALLERY
 
 
+@pytest.mark.slow
 def test_it_prints_what_it_measured(facesvc: Facesvc, few_changes: None) -> None:
     arguments = ("--size", 1000, "--size", 2000, "--dim", 32, "--queries", 60)
     result = facesvc("bench", "gallery", *arguments, "--json")
@@ -111,6 +112,7 @@ class TestImport:
         assert [row.value for row in rows] == pytest.approx([rate, 2.0, rate, beside_s / 0.002, 5.0])
         assert {row.workload for row in rows} == {"500"}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("arguments", "imported"), [((), 300), (("--import-all",), 900)])
     def test_of_a_large_gallery_some_are_imported_or_all(
         self,

@@ -29,6 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facesvc.delivery.breaker.FIRST_PAUSE_S", 0.02)
 
 
+@pytest.mark.slow
 def test_it_prints_what_it_measured(facesvc: Facesvc, impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_plugins_work, "_P99_BAR_MS", 1e6)
     result = facesvc("bench", "plugins", "--seconds", 1, "--rate", 50, "--events", 200, "--dies-every", 50, "--json")

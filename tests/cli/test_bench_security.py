@@ -12,6 +12,7 @@ def server() -> str:
     return "127.0.0.1:1"
 
 
+@pytest.mark.slow
 def test_it_prints_what_it_measured(facesvc: Facesvc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_security, "_BAR_PERCENT", 1e6)
     monkeypatch.setattr(bench_security, "_SIZE", (320, 240))

@@ -79,6 +79,7 @@ def watched(client: Client, footage: Footage) -> Recording:
     return recording
 
 
+@pytest.mark.slow
 def test_few_people_are_followed_and_named_as_is_known_of_them(own_client: Client) -> None:
     candidates = list(installed(own_client))
     # People whom the default pack tells apart; the last one, the astronaut, is to be a stranger.
@@ -99,6 +100,7 @@ def test_few_people_are_followed_and_named_as_is_known_of_them(own_client: Clien
     assert rows["boxes on a face"].value > 0.85
 
 
+@pytest.mark.slow
 def test_too_few_people(own_client: Client) -> None:
     with pytest.raises(InputError, match="30 people are wanted; of 24 there are only"):
         cast(own_client, installed(own_client), 30)
@@ -110,6 +112,7 @@ def test_people_of_a_data_set_are_shown_by_another_photo(shared: Path) -> None:
     assert first.enrolment != first.filmed
 
 
+@pytest.mark.slow
 def test_a_camera_keeps_its_pace(server: str) -> None:
     footage = film((), replace(SMALL, seconds=1), 1)
     cameras = [Camera(f"pace-{number}", footage, 10, 1.5, predictions=True) for number in range(2)]

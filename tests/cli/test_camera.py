@@ -159,7 +159,7 @@ def challenged(desk: Desk, last: recognition_pb2.RecognizeResponse) -> recogniti
     return asked
 
 
-@pytest.mark.parametrize("state", ["PASSED", "FAILED"])
+@pytest.mark.parametrize("state", [pytest.param("PASSED", marks=pytest.mark.slow), "FAILED"])
 def test_a_challenge_is_asked_of_the_first_and_told_in_words(facesvc: Facesvc, film: Path, state: str) -> None:
     value = recognition_pb2.ChallengeState.Value(f"CHALLENGE_STATE_{state}")
     last = challenge_answer(state=value, message="the face was lost" if state == "FAILED" else "")
@@ -173,6 +173,7 @@ def test_a_challenge_is_asked_of_the_first_and_told_in_words(facesvc: Facesvc, f
     assert told[1] == ("challenge: passed" if state == "PASSED" else "challenge: failed: the face was lost")
 
 
+@pytest.mark.slow
 def test_a_challenge_as_json(facesvc: Facesvc, film: Path) -> None:
     last = challenge_answer(state=recognition_pb2.CHALLENGE_STATE_FAILED, reason="CHALLENGE_TIMED_OUT", message="late")
     with server() as far, ThreadPoolExecutor(1) as pool:

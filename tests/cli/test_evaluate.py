@@ -182,6 +182,7 @@ def two_packs(settings: Settings, pack_cache: Path) -> Settings:
     return settings
 
 
+@pytest.mark.slow
 def test_packs_side_by_side(two_packs: Settings, small_lfw: Path) -> None:
     result = run(two_packs, small_lfw, "--compare", "default, other", "--json")
     assert result.exit_code == 0, result.output
@@ -213,6 +214,7 @@ def test_packs_side_by_side_as_a_table(settings: Settings, small_lfw: Path, own_
     assert evaluate_compare.as_object(without)["tmr"] == {}
 
 
+@pytest.mark.slow
 def test_packs_take_turns(settings: Settings, small_lfw: Path) -> None:
     turns: list[str] = []
     pipeline = load_models(settings).pipeline(image_limits(settings))
@@ -250,6 +252,7 @@ def test_without_identification(settings: Settings, own_lfw: Path) -> None:
     assert "rank 1" not in run(settings, own_lfw).stdout
 
 
+@pytest.mark.slow
 def test_the_same_with_any_number_of_threads(settings: Settings, small_lfw: Path) -> None:
     models, protocol = load_models(settings), read_protocol(small_lfw)
     pipeline = models.pipeline(image_limits(settings))
@@ -379,6 +382,7 @@ def test_options_that_cannot_be(
         raise run(settings, own_lfw, *arguments).exception or AssertionError("nothing was raised")
 
 
+@pytest.mark.slow
 def test_the_plot(settings: Settings, small_lfw: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "figure.png"

@@ -78,6 +78,7 @@ def test_scores_are_counted_by_kind() -> None:
     assert (screen.kind, screen.error_rate, screen.quantiles, screen.without_face) == ("screen", None, {}, 1)
 
 
+@pytest.mark.slow
 def test_the_figures_as_json(settings: Settings, folder: Path) -> None:
     result = run(settings, "--liveness", folder, "--pack", "alive", "--json")
     assert result.exit_code == 0, result.exception

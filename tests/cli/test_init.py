@@ -115,6 +115,16 @@ def test_a_gallery_that_is_there_keeps_its_key(command: Command, tmp_path: Path)
     assert settings["gallery"]["key_file"] == str(key)
 
 
+def test_a_folder_of_everybody_stays_as_it_is(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    with pytest.raises(InputError, match="choose a folder of its own"):
+        command("init", "--folder", folder)
+    assert folder.stat().st_mode & 0o7777 == 0o1777
+    assert contents(folder) == {}
+
+
 def test_what_cannot_be_made_leaves_nothing_half_done(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

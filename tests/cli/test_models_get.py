@@ -151,6 +151,7 @@ def test_pull_goes_on_where_the_line_broke(
     assert "tiny: 2 files" in done(box, "verify", "tiny")
 
 
+@pytest.mark.slow
 def test_pull_of_an_archive_at_a_terminal(
     box: Settings, library: Library, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

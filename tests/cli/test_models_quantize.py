@@ -171,6 +171,7 @@ def test_both_networks_become_int8_and_say_nearly_the_same(packs: Library, out: 
     assert packs.open("small") == before
 
 
+@pytest.mark.slow
 def test_a_network_that_gets_no_faster_stays_float(packs: Library, out: Path) -> None:
     with pytest.raises(PreconditionError, match=r"embedder gets 1\.00 times as fast.*detector gets 1\.00") as caught:
         quantised(packs, out, itertools.count().__next__)
@@ -188,6 +189,7 @@ def test_a_detector_that_overlooks_faces_stays_float(
     assert (made.embedder.kept, (out / "embedder.onnx").read_bytes() != FILES["embedder.onnx"]) == ("", True)
 
 
+@pytest.mark.slow
 def test_an_embedder_that_is_int8_already_stays_and_the_detector_is_made_int8(packs: Library, out: Path) -> None:
     chips = [RANDOM.normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)]
     files = {**FILES, "embedder.onnx": made_int8(FILES["embedder.onnx"], chips)}
@@ -205,6 +207,7 @@ def test_pictures_without_a_face_are_refused(packs: Library, out: Path) -> None:
         quantise(packs.open("small"), "x", iter([scene(1, faces=0)]), iter(SCENES), 7, out)
 
 
+@pytest.mark.slow
 def test_pictures_are_taken_one_by_one_until_there_are_enough(
     packs: Library, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +294,7 @@ def test_the_command(settings: Settings, photos: Path) -> None:
     assert pack.quantization.images == 8  # two are held out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_time")
 def test_as_json_under_another_name_with_8_bits(settings: Settings, photos: Path) -> None:
     result = run(settings, "small", "--to", "tiny", "--images", photos, "--weight-bits", "8", "--json")
@@ -303,6 +307,7 @@ def test_as_json_under_another_name_with_8_bits(settings: Settings, photos: Path
     assert found["embedder"]["int8_bytes"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_time")
 def test_what_was_measured_is_in_the_pack_and_forbids_its_use(
     settings: Settings, photos: Path, monkeypatch: pytest.MonkeyPatch, small_lfw: Path
@@ -374,6 +379,7 @@ def test_what_cannot_be(
         raise run(settings, *filled).exception or AssertionError("nothing was raised")
 
 
+@pytest.mark.slow
 def test_the_default_pack_and_what_was_made_int8_are_refused(pack_cache: Path, packs: Library, out: Path) -> None:
     settings = Settings(models=ModelSettings(cache_dir=packs.folder))
     made = quantised(packs, out, twice_as_fast())
@@ -434,6 +440,7 @@ def crops(settings: Settings) -> Gallery:
     return gallery
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_time")
 def test_the_crops_of_the_enrolled_people(settings: Settings, crops: Gallery) -> None:
     with pytest.raises(DependencyError, match="stop that one first"):

@@ -63,6 +63,7 @@ def test_its_types_are_right(skeleton: Callable[[str], Path], tmp_path: Path) ->
     run(skeleton("my-door"), "mypy", *options, MYPYPATH=f"{ROOT}:tests")
 
 
+@pytest.mark.slow
 def test_its_tests_pass(skeleton: Callable[[str], Path]) -> None:
     run(skeleton("my-door"), "pytest", "-q", "-p", "no:cacheprovider")
 

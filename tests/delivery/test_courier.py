@@ -365,6 +365,7 @@ async def test_a_plugin_that_returns_facts_about_nobody_is_told_once(make_rig: M
     assert len(world.attempts) == 1
 
 
+@pytest.mark.slow
 async def test_a_dead_receiver_costs_neither_memory_nor_events(
     make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

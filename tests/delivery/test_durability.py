@@ -139,7 +139,7 @@ async def send_all(make_rig: MakeRig, count: int, life: int, *, expiring: bool) 
     assert len(receiver.taken) - len(set(receiver.taken)) <= 8 * receiver.deaths
 
 
-@pytest.mark.parametrize("expiring", [False, True])
+@pytest.mark.parametrize("expiring", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_events_through_a_receiver_that_dies_again_and_again(make_rig: MakeRig, *, expiring: bool) -> None:
     await send_all(make_rig, 2000, 100, expiring=expiring)
 

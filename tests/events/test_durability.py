@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from events.making import opened
 
 # Writes until it is killed. A second thread is the watcher: it prints the token and the id of each event it was given,
@@ -43,6 +44,7 @@ def run_until_killed(url: str, key_path: Path, token: str, lines: int) -> list[t
     return [(token, event_id) for token, event_id in (line.split() for line in read if line.endswith("\n"))]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 def test_nothing_is_lost_or_twice_across_kills(database_url: str, key_path: Path) -> None:
     with opened(database_url, key_path):
         pass

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from facesvc.database import Database
+from facesvc.database import Database, to_microseconds
 from facesvc.errors import DependencyError, InputError, PreconditionError
 from facesvc.events import rows
 from facesvc.events.journal import EventsMissedError, Journal, Wanted
@@ -162,6 +162,20 @@ def test_events_of_the_past_are_filtered(journal: Journal, wanted: Wanted, expec
     ]
     journal.append(events, [])
     assert journal.list_events(wanted, EVERYTHING).events == [events[number] for number in expected]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [(None, [0, 1, 2]), ({"seen", "left"}, [0, 2]), ({"arrived"}, [1]), ({"spoof_attempt"}, []), (set(), [])],
+)
+def test_events_of_the_past_are_of_the_kinds_that_are_wanted(
+    journal: Journal, kinds: set[str] | None, expected: list[int]
+) -> None:
+    events = [seen(at(0)), arrived(at(1)), left(at(2))]
+    journal.append(events, [])
+    page = journal.list_events(Wanted(kinds=None if kinds is None else frozenset(kinds)), EVERYTHING)
+    assert page.events == [events[number] for number in expected]
+    assert page.places == [(to_microseconds(events[number].event_time), number + 1) for number in expected]
 
 
 def test_events_of_the_past_come_in_pages_by_their_time(journal: Journal) -> None:

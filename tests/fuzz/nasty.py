@@ -173,6 +173,7 @@ REFUSED: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "animated WebP": (lambda: _animated("WEBP"), ANIMATED),
     "PNG of the wrong name": (lambda: b"\xff\xd8\xff" + _PNG, UNDECODABLE),
     "JPEG coded arithmetically, as it says": (_arithmetic, UNDECODABLE),
+    "JPEG of fill bytes alone": (lambda: b"\xff\xd8" + b"\xff" * (4 << 20) + b"\0", UNDECODABLE),
     "JPEG of a thousand scans": (lambda: many_scans(64, 2), UNDECODABLE),
     "JPEG of many scans and pixels": (lambda: many_scans(7000), UNDECODABLE),
     "JPEG of a million segments": (lambda: within_jpeg(segment(0xEF, b"") * 1_000_000), UNDECODABLE),

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -169,4 +170,4 @@ Model.TestCase.settings = WideModel.TestCase.settings = settings(
     max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestModel = Model.TestCase
-TestWideModel = WideModel.TestCase
+TestWideModel = pytest.mark.slow(WideModel.TestCase)

@@ -120,6 +120,7 @@ def test_a_rebuild_that_was_abandoned_changes_nothing(flat: PeopleIndex) -> None
     assert flat.tier == "flat"
 
 
+@pytest.mark.slow
 def test_sketches_that_do_not_find_enough_are_refused_until_there_are_twice_as_many(
     flat: PeopleIndex, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ from datetime import datetime
 
 import pytest
 from gallery.test_admission import test_searches_and_lists_keep_to_their_filters  # noqa: F401 - run here too
-from gallery.test_corrections import *  # noqa: F403 - run here too
 from gallery.test_gallery import *  # noqa: F403 - run here too
 from gallery.test_store import *  # noqa: F403 - run here too
 

@@ -191,6 +191,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     return Lived(memory, path.parent, keys)
 
 
+@pytest.mark.slow
 def test_nothing_in_memory_holds_on_to_the_erased(lived: Lived) -> None:
     assert traces.left_in(lived.memory, PEOPLE[:1])[PEOPLE[0].number] >= {"person", "vector f2"}
     assert traces.left_in(lived.memory, PEOPLE[1:]) == {}

@@ -162,6 +162,7 @@ def test_killed_builds_leave_nothing_or_a_whole_pack(pack: Pack, copy: Path, scr
     assert names(copy) == [".lock", "default"]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", ENSURE, str(tmp_path)]
     both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]

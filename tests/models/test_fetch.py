@@ -194,6 +194,7 @@ def test_an_archive_is_pinned_when_it_first_comes(
     assert fetch.pull("zoo", tools) is None
 
 
+@pytest.mark.slow
 def test_another_archive_is_refused_unless_it_is_wanted(
     archived: Callable[..., bytes], tools: Tools, library: Library
 ) -> None:

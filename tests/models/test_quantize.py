@@ -71,6 +71,7 @@ def int8(float_embedder: Path, people: list[Floats]) -> bytes:
     return quantized(float_embedder, people[:6])
 
 
+@pytest.mark.slow
 def test_the_default_embedder_says_nearly_the_same(
     int8: bytes, float_embedder: Path, people: list[Floats], tmp_path: Path
 ) -> None:

@@ -41,4 +41,4 @@ def test_only_the_administrator_takes_people_away() -> None:
 
 def test_what_tells_how_alike_faces_are_is_a_probe() -> None:
     probes = {method.rpartition("/")[2] for method, rule in RULES.items() if rule.kind is Kind.PROBE}
-    assert probes == {"Embed", "Compare", "Search"}
+    assert probes == {"Embed", "Compare", "Search", "CheckGallery"}

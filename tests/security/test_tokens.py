@@ -78,6 +78,19 @@ def test_what_is_changed_in_the_database_makes_a_token_worthless(
     assert tokens.find(text) is None
 
 
+def test_a_row_that_cannot_be_read_opens_nothing_and_stops_nobody(
+    database: Database, clock: Clock, tokens: Tokens
+) -> None:
+    _, text = tokens.create("gate", Role.DOOR)
+    _, other = tokens.create("wall", Role.DASHBOARD)
+    database.execute("UPDATE tokens SET role = 'operator' WHERE name = 'gate'")
+    again = Tokens(database, KEY, clock)
+    assert again.find(text) is None
+    assert again.find(other) is not None
+    again.revoke("wall")
+    assert again.find(other) is None
+
+
 def test_a_token_is_worth_nothing_under_another_key(database: Database, clock: Clock, tokens: Tokens) -> None:
     _, text = tokens.create("gate", Role.DOOR)
     assert Tokens(database, bytes(32), clock).find(text) is None

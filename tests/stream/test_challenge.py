@@ -131,7 +131,10 @@ def passes_as(views: Iterable[View], prompt: Prompt, straight_yaw: float = 0) ->
     return passing
 
 
-@pytest.mark.parametrize(("distance", "most"), [(2.5, 27), (4, 21), (8, 18), (100, 15)])
+@pytest.mark.parametrize(
+    ("distance", "most"),
+    [(2.5, 27), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((4, 21), (8, 18))), (100, 15)],
+)
 def test_no_flat_picture_turns_as_far_as_is_asked(distance: float, most: float) -> None:
     largest = 0.0
     for yaw, pitch in itertools.product((0, 5, 10, 15, 20, 25, 30), (-30, -20, 0, 20, 30)):

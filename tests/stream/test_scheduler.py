@@ -225,6 +225,7 @@ def test_shares_are_proportional_to_weights(box: tuple[list[tuple[float, float]]
                 assert apart <= one.cost / one.weight + other.cost / other.weight + 1e-9
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0.005, 0.1), st.floats(0.5, 2)), min_size=9, max_size=12), st.integers(2, 4))
 def test_shares_are_proportional_on_several_workers(kinds: list[tuple[float, float]], workers: int) -> None:
     """Where nobody is due more than one worker."""

@@ -133,7 +133,7 @@ def test_who_was_not_looked_at_yet_is_not_said_to_be_unfit(make: Callable[..., C
     assert Outcome.LOW_QUALITY not in outcomes(seen)
 
 
-@pytest.mark.parametrize("apart", [0, 20])
+@pytest.mark.parametrize("apart", [0, pytest.param(20, marks=pytest.mark.slow)])
 def test_crossing_people_keep_tracks_and_names_and_nobody_is_named_wrongly(camera: Camera, apart: float) -> None:
     tracks: dict[str, set[str]] = {"ada": set(), "bob": set()}
     for look in looks(4):
@@ -433,6 +433,7 @@ def test_without_a_liveness_model_nobody_passes_who_has_to(make: Callable[..., C
         assert outcomes(camera.look(Shown("ada", 200))) == [Outcome.UNKNOWN]
 
 
+@pytest.mark.slow
 def test_everybody_of_a_crowd_that_walks_at_random_is_named_and_never_wrongly(make: Callable[..., Camera]) -> None:
     """Seven people walk straight on and turn at the walls; who is half covered is not found, for seconds."""
     camera = make(lost_s=5.0)

@@ -134,7 +134,7 @@ def tally(scores: Floats) -> Tally:
 
 
 @given(samples, samples, st.floats(0, 1))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_tally_gives_the_same_point_to_the_next_edge(genuine: Floats, impostor: Floats, fmr: float) -> None:
     exact, tallied = operating_point(genuine, impostor, fmr), tallied_point(tally(genuine), tally(impostor), fmr)
     assert np.mean(impostor >= tallied.similarity) <= fmr + 1e-9
@@ -156,7 +156,7 @@ def test_an_empty_tally() -> None:
     assert math.isnan(Tally().share_reaching(0.5))
 
 
-@pytest.mark.parametrize("block", [1, 7, 40, 1 << 21])
+@pytest.mark.parametrize("block", [1, 7, *(pytest.param(block, marks=pytest.mark.slow) for block in (40, 1 << 21))])
 def test_every_template_meets_every_probe_but_its_own(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_SCORES", block)
     rng = np.random.default_rng(3)

@@ -169,6 +169,7 @@ async def test_a_check_without_exports(make: Make, box: MemoryBox) -> None:
     assert (steps[-1].ok, steps[-1].detail) == (False, "the database is away")
 
 
+@pytest.mark.slow
 async def test_a_month_of_many_people_is_read_page_by_page(
     make: Make, box: MemoryBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

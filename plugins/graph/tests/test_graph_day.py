@@ -109,6 +109,7 @@ async def test_a_day_of_five_hundred_people_stays_under_the_throttle(world: Worl
     assert not world.graph.sessions
 
 
+@pytest.mark.slow
 async def test_a_day_of_a_few_people_is_one_presence_call_a_round(world: World) -> None:
     people = staff(world, 10)
     async with world.plugin(poll_interval=4 * MINUTE, cache_ttl=1800, set_presence=True) as plugin:
