@@ -32,12 +32,13 @@ def dribble(connection: socket.socket) -> None:
     """Send a byte whenever nothing comes, until this reader is cut off."""
     with closing(connection), suppress(ConnectionError):
         connection.settimeout(0.02)
-        while True:
+        for _ in range(1000):
             try:
                 assert not connection.recv(1)
                 return
             except TimeoutError:
                 connection.sendall(b"G")
+        pytest.fail("a thousand bytes, and nobody has cut this reader off")
 
 
 async def test_who_says_nothing_keeps_the_next_reader_waiting_for_a_moment_only(
