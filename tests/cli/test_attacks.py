@@ -28,6 +28,7 @@ def likeness(frame: Pixels, part: Pixels) -> float:
     return max(float(cv2.matchTemplate(grey, one, cv2.TM_CCOEFF_NORMED).max()) for one in sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [*attacks.ATTACKS.values(), attacks.filmed])
 def test_frames_show_the_victim_and_move(attack: Attack, portrait: Pixels) -> None:
     frames = list(attack(portrait, FACE, 3, 7))

@@ -297,7 +297,7 @@ def apply(content: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
     return content
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200), edits=EDITS)
 def test_any_edit_gives_the_new_file_and_fetches_only_what_changed(
     content: bytes, edits: list[tuple[str, int, bytes]], server: FaultyServer, old: Path, target: Path
